@@ -1,0 +1,241 @@
+"""The recipe: a strict YAML file of values, its schema, and how it is loaded, overridden and identified.
+
+Every key is declared here; an unknown key, a wrong type or a value out of range is an error that names the
+path and the nearest right key. Behaviour is chosen by name from plain dicts elsewhere; this module only
+holds values.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Positive = Field(gt=0)
+Share = Field(ge=0, le=1)
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message is one clear line."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lora(Part):
+    rank: int = Field(16, gt=0)
+    alpha: float = Field(32.0, gt=0)
+
+
+class Model(Part):
+    """`name` is "tiny" or a folder of a base model; `prompt` a key of `trace.INSTRUCTIONS`."""
+
+    name: str = "tiny"
+    prompt: str = "none"
+    lora: Lora = Lora()
+
+
+class WorkedSource(Part):
+    """Our own generators. `sft_levels` bounds what SFT may see; `levels` is everything else."""
+
+    weight: float = Field(1.0, gt=0)
+    generators: tuple[str, ...] = ()
+    levels: tuple[int, ...] = (1, 2, 3, 4, 5)
+    sft_levels: tuple[int, ...] = (1, 2)
+    train: int = Field(20_000, gt=0)
+    dev: int = Field(200, gt=0)
+    test: int = Field(600, gt=0)
+
+
+class FileSource(Part):
+    """A source read from files. `path` names the file or folder; without it the hub is asked.
+
+    `dev` rows are taken from the training split by content hash; `test` and `train` cap the number of rows
+    (None: all).
+    """
+
+    path: str | None = None
+    weight: float = Field(1.0, gt=0)
+    train: int | None = Field(None, gt=0)
+    dev: int = Field(200, gt=0)
+    test: int | None = Field(None, gt=0)
+
+
+class Data(Part):
+    """Which sources, and how many rows filters may drop before the run is stopped (a share of the rows)."""
+
+    worked: WorkedSource | None = None
+    gsm8k: FileSource | None = None
+    svamp: FileSource | None = None
+    jsonl: FileSource | None = None
+    max_dropped: float = Field(0.05, ge=0, le=1)
+    max_prompt_tokens: int = Field(96, gt=0)
+    max_trace_tokens: int = Field(128, gt=0)
+
+
+class Sft(Part):
+    """LoRA fine-tuning on worked traces. `traces` caps how many distinct ones are seen."""
+
+    traces: int = Field(4_000, gt=0)
+    epochs: float = Field(3.0, gt=0)
+    batch: int = Field(32, gt=0)
+    accumulate: int = Field(1, gt=0)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    eval_every: int = Field(50, gt=0)
+
+
+class Grpo(Part):
+    """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy."""
+
+    steps: int = Field(80, gt=0)
+    prompts: int = Field(16, gt=0)
+    group: int = Field(8, ge=2)
+    micro_prompts: int | None = Field(None, gt=0)
+    learning_rate: float = Field(5e-4, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    beta: float = Field(0.03, ge=0)
+    epsilon: float = Field(0.2, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(128, gt=0)
+    refill: bool = False
+    eval_every: int = Field(20, gt=0)
+
+
+class RewardMix(Part):
+    """Weights by the name of a reward part (`score.rewards.PARTS`)."""
+
+    parts: dict[str, float] = {"correctness": 1.0, "arithmetic": 0.2, "format": 0.2}
+
+
+class Evaluate(Part):
+    """The one evaluation for every stage: greedy, on the test split."""
+
+    batch: int = Field(128, gt=0)
+    max_tokens: int = Field(160, gt=0)
+
+
+class Checkpoint(Part):
+    minutes: float = Field(30.0, gt=0)
+    keep: int = Field(2, gt=0)
+
+
+class Pretrain(Part):
+    """The from-scratch training of the tiny base."""
+
+    steps: int = Field(4_000, gt=0)
+    batch: int = Field(64, gt=0)
+    length: int = Field(160, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
+    warmup: float = Field(0.05, ge=0, lt=1)
+    vocabulary: int = Field(1024, ge=512)
+
+
+class Recipe(Part):
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    kind: Literal["run", "pretrain"] = "run"
+    seed: int = Field(0, ge=0)
+    hours: float = Field(9.0, gt=0)
+    model: Model = Model()
+    data: Data
+    sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    reward: RewardMix = RewardMix()
+    evaluate: Evaluate = Evaluate()
+    checkpoint: Checkpoint = Checkpoint()
+    pretrain: Pretrain | None = None
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply `a.b=value` overrides (values are YAML, `1e-5` is a number).
+
+    Raises RecipeError, one line, for a missing file, bad YAML, an unknown key or a value of the wrong type.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: cannot be read ({error.strerror}); give a YAML file, e.g. recipes/tiny.yaml")
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(f"recipe {path}: must be a mapping of keys to values, is {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    return validate(tree, str(path))
+
+
+def validate(tree: Any, where: str) -> Recipe:
+    """A Recipe from plain values; RecipeError names the first wrong path and the nearest right key."""
+    try:
+        return Recipe.model_validate(tree, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = ".".join(str(k) for k in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(first["loc"][:-1])
+            near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
+            raise RecipeError(f"{where}: unknown key {keys!r}{hint}") from None
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise RecipeError(f"{where}: {keys}: {first['msg']}, got {first.get('input')!r}{more}") from None
+
+
+def resolve(recipe: Recipe) -> dict[str, Any]:
+    """Every value, defaults included, as plain JSON-able values."""
+    return recipe.model_dump(mode="json")
+
+
+def identity(recipe: Recipe) -> str:
+    """16 hex digits that are equal exactly for recipes with equal resolved values."""
+    return hashlib.sha256(json.dumps(resolve(recipe), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads `1e-5` as text (it wants a dot); users mean the number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    __import__("re").compile(r"^[-+]?\d[\d_]*(?:\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"override {override!r}: must look like a.b=value, e.g. grpo.steps=40")
+    at, parts = tree, key.split(".")
+    for part in parts[:-1]:
+        child = at.get(part)
+        if child is None:
+            child = at[part] = {}
+        if not isinstance(child, dict):
+            raise RecipeError(f"override {override!r}: {part!r} is a value, not a section")
+        at = child
+    try:
+        at[parts[-1]] = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError:
+        raise RecipeError(f"override {override!r}: the value is not valid YAML") from None
+
+
+def _known_keys(path: Sequence[int | str]) -> list[str]:
+    model: Any = Recipe
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        arguments = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        models = [a for a in arguments if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return list(model.model_fields)
