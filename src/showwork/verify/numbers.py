@@ -92,8 +92,8 @@ class Literal:
 # with a digit, or part of a malformed number would be read as a whole one.
 _STOP = r"(?!\d)(?![.,]\d)"
 _BODY = re.compile(
-    r"(?P<comma>\d{1,3}(?:,\d{3})+(?:\.\d+)?)" + _STOP + r"|(?P<lakh>[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d+)?)" + _STOP
-    # a leading zero cannot begin a group of thousands, see below
+    r"(?P<comma>\d{1,3}(?:,\d{3})+(?:\.\d+)?)" + _STOP
+    + r"|(?P<lakh>[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d+)?)" + _STOP
     + r"|(?P<euro>[1-9]\d{0,2}(?:\.\d{3})+,\d+|[1-9]\d{0,2}(?:\.\d{3}){2,})" + _STOP
     + r"|(?P<gaps>[1-9]\d{0,2}(?: \d{3})+(?:[.,]\d+)?)" + _STOP + r"(?! ?\d)"
     r"|(?P<ticks>[1-9]\d{0,2}(?:'\d{3})+(?:\.\d+)?|[1-9]\d{0,2}(?:_\d{3})+(?:\.\d+)?)" + _STOP
