@@ -1,0 +1,225 @@
+"""Decoding: token ids in, sampled token ids and their log-probabilities out, in compiled chunks.
+
+Each distinct prompt is prefilled once and its keys and values are repeated for its samples. Decoding runs
+in compiled chunks of `CHUNK` steps; between chunks the host drops finished rows (to the next smaller
+bucket), so that a batch does not compute for rows that are done. The noise of a row depends on
+(seed, prompt, sample, position) alone, hence not on its neighbours in the batch nor on the dropping.
+Text, prompts and the engine's interfaces are elsewhere (`sampler.py`, `rollout.py`).
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from showwork.model.gemma import Gemma
+from showwork.types import Sampling
+
+CHUNK = 16  # decode steps between two looks of the host
+_PROMPT_BUCKET = 16  # prompt lengths are padded to multiples of this
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One sampled row: ids up to and including the end id (if one was written), the natural log-probability
+    of each at the sampling temperature (before any truncation by top-p or top-k), and whether it ended."""
+
+    tokens: Int[np.ndarray, "time"]
+    logprobs: Float[np.ndarray, "time"]
+    ended: bool
+
+
+def prompt_length(prompts: Sequence[Sequence[int]]) -> int:
+    """The padded length that `decode` uses for these prompts."""
+    longest = max(len(p) for p in prompts)
+    return -(-longest // _PROMPT_BUCKET) * _PROMPT_BUCKET
+
+
+def left_pad(prompts: Sequence[Sequence[int]], length: int, pad: int) -> Int[np.ndarray, "rows length"]:
+    """Prompts as one array, padded on the left."""
+    rows = np.full((len(prompts), length), pad, np.int32)
+    for row, ids in zip(rows, prompts, strict=True):
+        row[length - len(ids) :] = ids
+    return rows
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Structure:
+    """A model's graph without its weights, hashed by identity: what compiled functions are keyed by. Keep one
+    for as long as the model's shape stays the same, or everything compiles again."""
+
+    graph: Any
+
+
+def structure(model: Gemma) -> Structure:
+    return Structure(nnx.graphdef(model))
+
+
+def decode(
+    graph: Structure,
+    state: Any,
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    how: Sampling,
+    *,
+    pad: int,
+    ends: tuple[int, ...],
+) -> list[list[Decoded]]:
+    """Sample `n` rows for each prompt (ids with their beginning-of-sequence id), in the prompts' order.
+
+    `state` is `nnx.state(model)` of a model of that structure. Greedy at temperature 0; at most
+    `how.max_tokens` ids a row.
+    """
+    length = prompt_length(prompts)
+    chunks = -(-how.max_tokens // CHUNK)
+    rows = left_pad(prompts, length, pad)
+    cache, logits, valid = _prefill(graph, state, rows, pad, size=length + chunks * CHUNK)
+    index = np.repeat(np.arange(len(prompts)), n)  # the prompt of each live row
+    if n > 1:
+        cache, logits, valid = _take((cache, logits, valid), jnp.asarray(index))
+    keys = _row_keys(
+        how.seed,
+        np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in index], np.uint32),
+        np.tile(np.arange(n), len(prompts)).astype(np.uint32),
+    )
+    position = np.array([len(prompts[p]) for p in index], np.int32)
+    live = np.arange(len(index))  # which output row each device row is
+    done = np.zeros(len(index), bool)
+    tokens = np.full((len(index), chunks * CHUNK), pad, np.int32)
+    logprobs = np.zeros((len(index), chunks * CHUNK), np.float32)
+    carry = (cache, logits, valid, jnp.asarray(position), jnp.asarray(done))
+    settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
+    for chunk in range(chunks):
+        carry, new_tokens, new_logprobs = _chunk(
+            graph, state, carry, keys, jnp.int32(length + chunk * CHUNK), jnp.float32(how.temperature or 1), settings
+        )
+        columns = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        tokens[live, columns] = np.asarray(new_tokens)[: len(live)]
+        logprobs[live, columns] = np.asarray(new_logprobs)[: len(live)]
+        alive = np.flatnonzero(~np.asarray(carry[4])[: len(live)])
+        if not len(alive):
+            break
+        bucket = _bucket(len(alive), len(index))
+        if bucket < len(carry[4]):
+            keep = np.resize(alive, bucket)  # the bucket's spare rows repeat live ones and are ignored
+            carry = _take(carry, jnp.asarray(keep))
+            keys = keys[keep]
+            live = live[alive]
+    out = [_cut(tokens[r, : how.max_tokens], logprobs[r, : how.max_tokens], ends) for r in range(len(index))]
+    return [out[p * n : (p + 1) * n] for p in range(len(prompts))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a compiled chunk is specialised to."""
+
+    greedy: bool
+    top_k: int
+    top_p: float
+    ends: tuple[int, ...]
+    pad: int
+
+
+def _bucket(alive: int, rows: int) -> int:
+    """The smallest of rows, rows/2, rows/4, … that holds the live rows: few shapes, so few compilations."""
+    bucket = rows
+    while bucket // 2 >= max(alive, 8):
+        bucket //= 2
+    return bucket
+
+
+def _cut(tokens: np.ndarray, logprobs: np.ndarray, ends: tuple[int, ...]) -> Decoded:
+    at = np.flatnonzero(np.isin(tokens, ends))
+    stop = int(at[0]) + 1 if len(at) else len(tokens)
+    return Decoded(tokens[:stop].copy(), logprobs[:stop].copy(), bool(len(at)))
+
+
+@partial(jax.jit, static_argnames=("graph", "size", "pad"))
+def _prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int, size: int) -> Any:
+    """Keys and values of the prompts in caches of `size` positions, logits of the last token, and which cache
+    positions hold something."""
+    model = nnx.merge(graph.graph, state)
+    config = model.config
+    count, length = rows.shape
+    dtype = model.embedder.input_embedding.get_value().dtype
+    shape = (count, size, config.num_kv_heads, config.head_dim)
+    cache = {
+        f"layer_{i}": {
+            "k": jnp.zeros(shape, dtype),
+            "v": jnp.zeros(shape, dtype),
+            "end_index": jnp.zeros((count,), jnp.int32),
+        }
+        for i in range(config.num_layers)
+    }
+    real = rows != pad
+    positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
+    causal = jnp.tril(jnp.ones((length, size), bool))
+    valid = jnp.pad(real, ((0, 0), (0, size - length)))
+    mask = causal[None] & valid[:, None, :]
+    logits, cache = model(rows, positions, cache, mask, decode_only_last_token=True)
+    return cache, logits[:, -1].astype(jnp.float32), valid
+
+
+@jax.jit
+def _take(tree: Any, index: Int[Array, "rows"]) -> Any:
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+@jax.jit
+def _row_keys(seed: Any, prompts: Any, samples: Any) -> Key[Array, "rows"]:
+    one = lambda p, s: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), p), s)
+    return jax.vmap(one)(prompts, samples)
+
+
+@partial(jax.jit, static_argnames=("graph", "settings"), donate_argnames=("carry",))
+def _chunk(
+    graph: Structure,
+    state: Any,
+    carry: Any,
+    keys: Key[Array, "rows"],
+    start: Int[Array, ""],
+    temperature: Float[Array, ""],
+    settings: _Settings,
+) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
+    """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled."""
+    model = nnx.merge(graph.graph, state)
+    ends = jnp.array(settings.ends)
+
+    def step(carry: Any, t: Int[Array, ""]) -> Any:
+        cache, logits, valid, position, done = carry
+        scaled = jax.nn.log_softmax(logits / temperature)
+        if settings.greedy:
+            token = jnp.argmax(logits, -1).astype(jnp.int32)
+        else:
+            noise = jax.vmap(lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:]))(keys, position)
+            token = jnp.argmax(_truncate(scaled, settings) + noise, -1).astype(jnp.int32)
+        logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
+        token = jnp.where(done, settings.pad, token)
+        done = done | jnp.any(token[:, None] == ends, 1)
+        valid = valid.at[:, start + t].set(True)
+        # The mask of a left-padded row: its own prompt and everything generated so far.
+        logits, cache = model(token[:, None], position[:, None], cache, valid[:, None, :])
+        return (cache, logits[:, 0].astype(jnp.float32), valid, position + 1, done), (token, logprob)
+
+    carry, (tokens, logprobs) = jax.lax.scan(step, carry, jnp.arange(CHUNK))
+    return carry, tokens.T, logprobs.T
+
+
+def _truncate(logprobs: Float[Array, "rows vocabulary"], settings: _Settings) -> Float[Array, "rows vocabulary"]:
+    """Keep the top-k pieces, and of those the smallest set whose probability reaches top-p."""
+    if settings.top_k:
+        kth = jax.lax.top_k(logprobs, min(settings.top_k, logprobs.shape[1]))[0][:, -1:]
+        logprobs = jnp.where(logprobs < kth, -jnp.inf, logprobs)
+    if settings.top_p < 1:
+        ordered = jnp.sort(logprobs, axis=1, descending=True)
+        before = jnp.cumsum(jnp.exp(ordered), axis=1) - jnp.exp(ordered)
+        least = jnp.min(jnp.where(before < settings.top_p, ordered, jnp.inf), axis=1, keepdims=True)
+        logprobs = jnp.where(logprobs < least, -jnp.inf, logprobs)
+    return logprobs

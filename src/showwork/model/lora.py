@@ -1,0 +1,68 @@
+"""LoRA adapters: added by qwix to every linear map of the attention and the feed-forward, read and written whole.
+
+An adapter's file is one safetensors file of float32 arrays by parameter path, with what it was trained on
+in its metadata. Merging into the base is export's business.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import qwix
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from showwork.model.gemma import Gemma
+
+MODULES = ".*q_einsum|.*kv_einsum|.*qkv_einsum|.*gate_proj|.*down_proj|.*up_proj|.*attn_vec_einsum"
+
+
+def add_lora(model: Gemma, rank: int, alpha: float, seed: int) -> Gemma:
+    """A model that shares the base's arrays and adds adapters scaled by alpha / rank; B is zero, so the
+    numbers are the base's until training moves them."""
+    provider = qwix.LoraProvider(module_path=MODULES, rank=rank, alpha=alpha)
+    return qwix.apply_lora_to_model(model, provider, rngs=nnx.Rngs(seed), **model.get_model_input())
+
+
+def adapter(model: Gemma) -> dict[str, np.ndarray]:
+    """The adapter's arrays by dotted path, as copies on the host."""
+    flat = nnx.to_flat_state(nnx.state(model, nnx.LoRAParam))
+    return {".".join(map(str, path)): np.array(leaf.get_value()) for path, leaf in flat}
+
+
+def set_adapter(model: Gemma, arrays: dict[str, np.ndarray]) -> None:
+    """Put an adapter's arrays into the model, in the model's dtype.
+
+    Raises ValueError where the names or shapes are not the model's.
+    """
+    state = nnx.state(model, nnx.LoRAParam)
+    flat = nnx.to_flat_state(state)
+    names = {".".join(map(str, path)) for path, _ in flat}
+    if names != set(arrays):
+        odd = sorted(names ^ set(arrays))[0]
+        raise ValueError(f"the adapter does not fit the model: {odd} is only in one of them")
+    for path, leaf in flat:
+        value = arrays[".".join(map(str, path))]
+        if value.shape != leaf.get_value().shape:
+            raise ValueError(f"the adapter does not fit the model: {path} is {value.shape}")
+        leaf.set_value(jnp.asarray(value, leaf.get_value().dtype))
+    nnx.update(model, state)
+
+
+def save_adapter(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> bytes:
+    """Write the adapter's file (the caller chooses a place beside the final name and renames)."""
+    save_file({k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}, path, {"about": json.dumps(about)})
+    return path.read_bytes()
+
+
+def load_adapter(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """An adapter's arrays and what it says of itself. ValueError, one line, where the file is broken."""
+    try:
+        with safe_open(path, "numpy") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, about
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"adapter {path}: cannot be read ({error})") from None

@@ -1,0 +1,101 @@
+"""The tokenizer of a model folder: text to ids and back, and the ids that mean something to the engine.
+
+Wraps a SentencePiece file as Gemma ships it (`tokenizer.model`). Chat text is made in `trace.py`; nothing
+here knows about tags or turns beyond the ids of the control pieces.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sentencepiece
+
+# Gemma 3's own layout: control ids first, the turn marks at 105 and 106. The tiny vocabulary keeps it, so
+# that every path which handles ids is the one real models take.
+_USER_PIECES = ["<mask>", "[multimodal]", *(f"<unused{i}>" for i in range(99)), "<start_of_turn>", "<end_of_turn>", "\n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A SentencePiece processor with the ids the engine needs. `ends` are the ids that end a completion:
+    end of sequence and end of turn."""
+
+    processor: sentencepiece.SentencePieceProcessor
+    pad: int
+    bos: int
+    ends: tuple[int, ...]
+    size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text, control pieces recognised, without a beginning-of-sequence id."""
+        return self.processor.EncodeAsIds(text)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a prompt: the beginning-of-sequence id, then the text."""
+        return [self.bos, *self.encode(text)]
+
+    def encode_completion(self, text: str) -> list[int]:
+        """Ids of a completion as the model should write it: the text, then end of turn."""
+        return [*self.encode(text), self.ends[-1]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of the ids up to the first end id (exclusive); padding is left out."""
+        kept = []
+        for i in ids:
+            if i in self.ends:
+                break
+            if i not in (self.pad, self.bos):
+                kept.append(int(i))
+        return self.processor.DecodeIds(kept)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read `tokenizer.model` of a model folder.
+
+    Raises ValueError, one line, where the file is missing, unreadable or has no end-of-turn piece.
+    """
+    file = folder / "tokenizer.model"
+    if not file.is_file():
+        raise ValueError(f"model {folder}: no tokenizer.model there; a Gemma folder has one beside config.json")
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(file.read_bytes())
+    except RuntimeError as error:
+        raise ValueError(f"model {folder}: tokenizer.model cannot be read ({error})") from None
+    turn = processor.PieceToId("<end_of_turn>")
+    if turn == processor.unk_id():
+        raise ValueError(f"model {folder}: the tokenizer has no <end_of_turn> piece; is it a Gemma tokenizer?")
+    return Tokenizer(processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), len(processor))
+
+
+def train_tokenizer(texts: Iterable[str], size: int) -> bytes:
+    """A SentencePiece BPE model in Gemma's manner: digits one by one, bytes as fallback, no normalisation,
+    spaces kept. Returns the serialized model. Deterministic for equal texts."""
+    import io
+
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=iter(texts),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=size,
+        split_digits=True,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=False,
+        allow_whitespace_only_pieces=True,
+        character_coverage=1.0,
+        max_sentence_length=8192,
+        user_defined_symbols=_USER_PIECES,
+        pad_id=0,
+        eos_id=1,
+        bos_id=2,
+        unk_id=3,
+        pad_piece="<pad>",
+        eos_piece="<eos>",
+        bos_piece="<bos>",
+        num_threads=1,
+        minloglevel=2,
+    )
+    return out.getvalue()

@@ -1,0 +1,132 @@
+"""Training the tiny Gemma from scratch: next-token prediction over packed documents, in plain JAX.
+
+Not Tunix's trainer: that one is for adapters; here every parameter moves, and the loop is the whole page.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+from optax.contrib import MuonDimensionNumbers, muon
+
+from showwork.data.corpus import document
+from showwork.model.gemma import Gemma
+from showwork.model.tokenizer import Tokenizer
+from showwork.recipe import Pretrain
+
+HELD_OUT = 2**40  # documents from this index on are never trained on
+_AHEAD = 2  # batches made ahead of the device
+
+
+class State(NamedTuple):
+    """All that a pretraining run is: parameters, optimizer, and the next step's number."""
+
+    params: Any
+    optimizer: Any
+    step: Int[Array, ""]
+
+
+def batch(tokenizer: Tokenizer, how: Pretrain, seed: int, k: int, start: int = 0) -> Int[np.ndarray, "batch length"]:
+    """Batch `k`: rows filled with whole documents from a place that depends on (seed, k, row) alone; the last
+    document of a row is cut at its end."""
+    rows = np.full((how.batch, how.length + 1), tokenizer.pad, np.int32)
+    for row in range(how.batch):
+        ids: list[int] = []
+        at = start + (k * how.batch + row) * 64  # a row never needs as many as 64 documents
+        while len(ids) <= how.length:
+            ids += tokenizer.encode_prompt(document(seed, at))
+            at += 1
+        rows[row] = ids[: how.length + 1]
+    return rows
+
+
+def optimizer(how: Pretrain) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024, orthogonalised momentum) for matrices, Adam for embeddings and scales; warm-up,
+    then cosine to a tenth."""
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, how.learning_rate, max(1, int(how.warmup * how.steps)), how.steps, 0.05 * how.learning_rate
+    )
+    ratio = 0.2  # Adam's rate relative to Muon's
+    return optax.chain(
+        optax.clip_by_global_norm(1.0),
+        muon(
+            schedule,
+            weight_decay=0.01,
+            adam_b2=0.95,
+            adam_learning_rate=lambda step: ratio * schedule(step),
+            muon_weight_dimension_numbers=lambda params: jax.tree_util.tree_map_with_path(_axes, params),
+        ),
+    )
+
+
+def _axes(path: Any, leaf: Any) -> MuonDimensionNumbers | None:
+    names = [str(getattr(part, "key", part)) for part in path]
+    if "q_einsum" in names:
+        return MuonDimensionNumbers((1,), (0, 2))
+    if "kv_einsum" in names:
+        return MuonDimensionNumbers((2,), (1, 3))
+    if "attn_vec_einsum" in names:
+        return MuonDimensionNumbers((0, 1), (2,))
+    if "kernel" in names:
+        return MuonDimensionNumbers((0,), (1,))
+    return None
+
+
+def pretrain(
+    model: Gemma,
+    tokenizer: Tokenizer,
+    how: Pretrain,
+    seed: int,
+    on_step: Callable[[int, dict[str, float]], None],
+    on_save: Callable[[int, Gemma], None],
+    save_every: int = 250,
+) -> Gemma:
+    """Train for `how.steps` steps. `on_step(step, metrics)` gets the loss in nats a token (and every
+    `save_every` steps the held-out loss); `on_save(step, model)` gets the model at those steps."""
+    graph, params = nnx.split(model, nnx.Param)
+    tx = optimizer(how)
+    state = State(nnx.to_pure_dict(params), tx.init(nnx.to_pure_dict(params)), jnp.zeros((), jnp.int32))
+    positions = jnp.broadcast_to(jnp.arange(how.length), (how.batch, how.length))
+    mask = jnp.broadcast_to(jnp.tril(jnp.ones((how.length, how.length), bool)), (how.batch, how.length, how.length))
+
+    def loss_of(params: Any, rows: Int[Array, "batch time"]) -> Float[Array, ""]:
+        logits, _ = nnx.merge(graph, nnx.State(params))(rows[:, :-1], positions, None, mask)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, rows[:, 1:]).mean()
+
+    def update(state: State, rows: Int[Array, "batch time"]) -> tuple[State, Float[Array, ""]]:
+        loss, gradient = jax.value_and_grad(loss_of)(state.params, rows)
+        change, inner = tx.update(gradient, state.optimizer, state.params)
+        return State(optax.apply_updates(state.params, change), inner, state.step + 1), loss
+
+    step_fn = jax.jit(update, donate_argnums=0)
+    held_out = [jnp.asarray(batch(tokenizer, how, seed, k, HELD_OUT)) for k in range(4)]
+    eval_fn = jax.jit(loss_of)
+    for k, rows in enumerate(_ahead(lambda k: batch(tokenizer, how, seed, k), how.steps)):
+        state, loss = step_fn(state, jnp.asarray(rows))
+        last = k + 1 == how.steps
+        metrics = {}
+        if (k + 1) % 10 == 0 or last:
+            metrics["loss"] = float(loss)
+        if (k + 1) % save_every == 0 or last:
+            metrics["held_out_loss"] = float(np.mean([float(eval_fn(state.params, rows)) for rows in held_out]))
+            on_save(k + 1, nnx.merge(graph, nnx.State(state.params)))
+        on_step(k + 1, metrics)
+    return nnx.merge(graph, nnx.State(state.params))
+
+
+def _ahead(make: Callable[[int], np.ndarray], steps: int) -> Iterator[np.ndarray]:
+    """Batches in order, made in a thread while the device works."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, k) for k in range(min(_AHEAD, steps))]
+        for k in range(steps):
+            rows = waiting.pop(0).result()
+            if k + _AHEAD < steps:
+                waiting.append(pool.submit(make, k + _AHEAD))
+            yield rows
