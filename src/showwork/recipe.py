@@ -8,15 +8,13 @@ holds values.
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-Positive = Field(gt=0)
-Share = Field(ge=0, le=1)
 
 
 class RecipeError(ValueError):
@@ -28,8 +26,8 @@ class Part(BaseModel):
 
 
 class Lora(Part):
-    rank: int = Field(16, gt=0)
-    alpha: float = Field(32.0, gt=0)
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=32.0, gt=0)
 
 
 class Model(Part):
@@ -43,13 +41,13 @@ class Model(Part):
 class WorkedSource(Part):
     """Our own generators. `sft_levels` bounds what SFT may see; `levels` is everything else."""
 
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     generators: tuple[str, ...] = ()
     levels: tuple[int, ...] = (1, 2, 3, 4, 5)
     sft_levels: tuple[int, ...] = (1, 2)
-    train: int = Field(20_000, gt=0)
-    dev: int = Field(200, gt=0)
-    test: int = Field(600, gt=0)
+    train: int = Field(default=20_000, gt=0)
+    dev: int = Field(default=200, gt=0)
+    test: int = Field(default=600, gt=0)
 
 
 class FileSource(Part):
@@ -60,10 +58,10 @@ class FileSource(Part):
     """
 
     path: str | None = None
-    weight: float = Field(1.0, gt=0)
-    train: int | None = Field(None, gt=0)
-    dev: int = Field(200, gt=0)
-    test: int | None = Field(None, gt=0)
+    weight: float = Field(default=1.0, gt=0)
+    train: int | None = Field(default=None, gt=0)
+    dev: int = Field(default=200, gt=0)
+    test: int | None = Field(default=None, gt=0)
 
 
 class Data(Part):
@@ -73,38 +71,38 @@ class Data(Part):
     gsm8k: FileSource | None = None
     svamp: FileSource | None = None
     jsonl: FileSource | None = None
-    max_dropped: float = Field(0.05, ge=0, le=1)
-    max_prompt_tokens: int = Field(96, gt=0)
-    max_trace_tokens: int = Field(128, gt=0)
+    max_dropped: float = Field(default=0.05, ge=0, le=1)
+    max_prompt_tokens: int = Field(default=96, gt=0)
+    max_trace_tokens: int = Field(default=128, gt=0)
 
 
 class Sft(Part):
     """LoRA fine-tuning on worked traces. `traces` caps how many distinct ones are seen."""
 
-    traces: int = Field(4_000, gt=0)
-    epochs: float = Field(3.0, gt=0)
-    batch: int = Field(32, gt=0)
-    accumulate: int = Field(1, gt=0)
-    learning_rate: float = Field(2e-3, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    eval_every: int = Field(50, gt=0)
+    traces: int = Field(default=4_000, gt=0)
+    epochs: float = Field(default=3.0, gt=0)
+    batch: int = Field(default=32, gt=0)
+    accumulate: int = Field(default=1, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    eval_every: int = Field(default=50, gt=0)
 
 
 class Grpo(Part):
     """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy."""
 
-    steps: int = Field(80, gt=0)
-    prompts: int = Field(16, gt=0)
-    group: int = Field(8, ge=2)
-    micro_prompts: int | None = Field(None, gt=0)
-    learning_rate: float = Field(5e-4, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    beta: float = Field(0.03, ge=0)
-    epsilon: float = Field(0.2, gt=0)
-    temperature: float = Field(1.0, gt=0)
-    max_tokens: int = Field(128, gt=0)
+    steps: int = Field(default=80, gt=0)
+    prompts: int = Field(default=16, gt=0)
+    group: int = Field(default=8, ge=2)
+    micro_prompts: int | None = Field(default=None, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    beta: float = Field(default=0.03, ge=0)
+    epsilon: float = Field(default=0.2, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=128, gt=0)
     refill: bool = False
-    eval_every: int = Field(20, gt=0)
+    eval_every: int = Field(default=20, gt=0)
 
 
 class RewardMix(Part):
@@ -116,31 +114,31 @@ class RewardMix(Part):
 class Evaluate(Part):
     """The one evaluation for every stage: greedy, on the test split."""
 
-    batch: int = Field(128, gt=0)
-    max_tokens: int = Field(160, gt=0)
+    batch: int = Field(default=128, gt=0)
+    max_tokens: int = Field(default=160, gt=0)
 
 
 class Checkpoint(Part):
-    minutes: float = Field(30.0, gt=0)
-    keep: int = Field(2, gt=0)
+    minutes: float = Field(default=30.0, gt=0)
+    keep: int = Field(default=2, gt=0)
 
 
 class Pretrain(Part):
     """The from-scratch training of the tiny base."""
 
-    steps: int = Field(4_000, gt=0)
-    batch: int = Field(64, gt=0)
-    length: int = Field(160, gt=0)
-    learning_rate: float = Field(3e-3, gt=0)
-    warmup: float = Field(0.05, ge=0, lt=1)
-    vocabulary: int = Field(1024, ge=512)
+    steps: int = Field(default=4_000, gt=0)
+    batch: int = Field(default=64, gt=0)
+    length: int = Field(default=160, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    vocabulary: int = Field(default=1024, ge=512)
 
 
 class Recipe(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     kind: Literal["run", "pretrain"] = "run"
-    seed: int = Field(0, ge=0)
-    hours: float = Field(9.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+    hours: float = Field(default=9.0, gt=0)
     model: Model = Model()
     data: Data
     sft: Sft = Sft()
@@ -160,7 +158,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecipeError(f"recipe {path}: cannot be read ({error.strerror}); give a YAML file, e.g. recipes/tiny.yaml")
+        raise RecipeError(
+            f"recipe {path}: cannot be read ({error.strerror}); give a YAML file, e.g. recipes/tiny.yaml"
+        ) from None
     try:
         tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -204,7 +204,7 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    __import__("re").compile(r"^[-+]?\d[\d_]*(?:\.\d*)?[eE][-+]?\d+$"),
+    re.compile(r"^[-+]?\d[\d_]*(?:\.\d*)?[eE][-+]?\d+$"),
     list("-+0123456789"),
 )
 

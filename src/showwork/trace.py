@@ -31,8 +31,12 @@ INSTRUCTIONS = {
 _CONTROL = re.compile(r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask)>")
 _TAG = re.compile(r"</?(?:reasoning|answer)>")
 # A mark opens a line, or follows the end of a sentence (one-line traces).
-_MARK = re.compile(r"(?:(?:^|\n)[ \t]*|(?<=[.!?;:,])[ \t]+)(?:\*\*)?Step (\d{1,4})(?:\*\*)?[:.](?:\*\*)?[ \t]*")
-_CONCLUSION = re.compile(r"(?:(?:^|\n)[ \t]*|(?<=[.!?;])[ \t]+)(?=(?:Therefore|Thus|Hence|So|In conclusion|Finally)\b)")
+_MARK = re.compile(
+    r"(?:(?:^|\n)[ \t]*|(?<=[.!?;:,])[ \t]+)(?:\*\*)?Step (\d{1,4})(?:\*\*)?[:.](?:\*\*)?[ \t]*"
+)
+_CONCLUSION = re.compile(
+    r"(?:(?:^|\n)[ \t]*|(?<=[.!?;])[ \t]+)(?=(?:Therefore|Thus|Hence|So|In conclusion|Finally)\b)"
+)
 _STATED = re.compile(r"(?:answer|result)(?: is|:|=)[ \t]*([^\n]{1,200})", re.IGNORECASE)
 _NUMBER = re.compile(r"[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
 
@@ -66,7 +70,9 @@ def gold(task: Task) -> Trace:
     if not task.solution:
         raise ValueError(f"task {task.id} ({task.source}) has no worked solution")
     texts = [t for t in task.solution]
-    conclusion = texts.pop() if texts[-1].startswith("Therefore") else f"Therefore, the answer is {task.answer}."
+    conclusion = (
+        texts.pop() if texts[-1].startswith("Therefore") else f"Therefore, the answer is {task.answer}."
+    )
     steps = [Step(t, i + 1) for i, t in enumerate(texts)] + [Step(conclusion)]
     return Trace(tuple(steps), task.answer)
 

@@ -1,0 +1,47 @@
+# Every target makes .venv itself where it is missing or older than what it is made from.
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/.ready
+RECIPE ?= recipes/tiny.yaml
+
+.PHONY: run test test-full check format bench lock clean
+
+run: $(READY)
+	$(BIN)/showwork run $(RECIPE)
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+# The long ones too; those that compare with torch need it: $(BIN)/pip install torch==2.13.0
+test-full: $(READY)
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+check: $(READY)
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+format: $(READY)
+	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+# Needs pip-tools in its own environment: changing a pin is rare and deliberate.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet pip-tools
+	build/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	    --extra symbolic --extra test -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,362 @@
+"""The run directory: the only module that knows file names, and how they are written so that no crash can
+leave half a file where a whole one is expected.
+
+It knows nothing about what the stages compute; how a graded completion becomes a row is in `record.py`.
+
+    recipe.yaml  recipe.json  provenance.json  plan.json
+    data/  sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
+    evaluate/<set>/<stage>/{records.jsonl,summary.json}  evaluate/summary.json  export/  report/index.html
+
+A stage's folder gets its `done.json` last.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from showwork.recipe import Recipe, resolve
+
+_LOCK, _PARTIAL = ".lock", ".partial"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used; the message is one clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run directory. Opened by `open_run` it holds the write lock until `close` (or the end of a `with`
+    block, or of the process); opened by `read_run` it holds none and is only to be read."""
+
+    root: Path
+    lock: int | None = field(default=None, compare=False, repr=False)
+
+    # Where things are
+
+    @property
+    def recipe_given(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def recipe_resolved(self) -> Path:
+        return self.root / "recipe.json"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def export(self) -> Path:
+        return self.root / "export"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def report_page(self) -> Path:
+        return self.report / "index.html"
+
+    def folder(self, stage: str) -> Path:
+        """The folder of a stage: "data", "sft", "grpo", "evaluate/<set>/<stage>", "export", "report"."""
+        if not _NAME.fullmatch(stage) or ".." in stage:
+            raise RunError(f"{stage!r} is no name of a stage (letters, digits, '_', '-', '.', parted by '/')")
+        return self.root / stage
+
+    def metrics(self, stage: str) -> Path:
+        """The metrics of a training stage ("sft", "grpo"), one row a step."""
+        return self.folder(stage) / "metrics.jsonl"
+
+    def records(self, step: int) -> Path:
+        """The graded completions of one GRPO step. One file a step, written whole (`write_jsonl`), so that a
+        step that is repeated after a resume replaces its rows instead of doubling them."""
+        return self.root / "grpo" / "records" / f"step-{step:06d}.jsonl"
+
+    def record_files(self) -> list[Path]:
+        """The files of `records` that exist, in the steps' order."""
+        return sorted((self.root / "grpo" / "records").glob("step-*.jsonl"))
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.root / "checkpoints" / self.folder(stage).name
+
+    def evaluation(self, dataset: str, stage: str) -> Path:
+        """The folder of one evaluation: of the model after `stage`, on the tasks called `dataset`."""
+        return self.folder(f"evaluate/{dataset}/{stage}")
+
+    def evaluation_records(self, dataset: str, stage: str) -> Path:
+        return self.evaluation(dataset, stage) / "records.jsonl"
+
+    def evaluation_summary(self, dataset: str, stage: str) -> Path:
+        return self.evaluation(dataset, stage) / "summary.json"
+
+    def evaluations(self) -> list[tuple[str, str]]:
+        """The (set, stage) of every evaluation that is done, sorted."""
+        found = (self.root / "evaluate").glob("*/*/done.json")
+        return sorted((p.parent.parent.name, p.parent.name) for p in found)
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "evaluate" / "summary.json"
+
+    # What is done
+
+    def done(self, stage: str) -> dict[str, Any] | None:
+        """What `mark_done` was told about a stage, or None while the stage is not done."""
+        path = self.folder(stage) / "done.json"
+        return read_json(path) if path.exists() else None
+
+    def mark_done(self, stage: str, info: Mapping[str, Any] | None = None) -> None:
+        """Say that a stage is complete: the last thing that is written to its folder."""
+        write_json(self.folder(stage) / "done.json", dict(info or {}))
+
+    # The lock
+
+    def close(self) -> None:
+        """Release the write lock. Closing twice is harmless."""
+        if self.lock is not None:
+            try:
+                os.close(self.lock)
+            except OSError:
+                return
+            object.__setattr__(self, "lock", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:
+    """Create a run directory for a recipe, or resume the one that is there; locked for writing.
+
+    `given` is the recipe's text as the user wrote it, kept beside the resolved values. Raises RunError,
+    having touched nothing, where the directory belongs to another recipe (naming the first values that
+    differ), holds something that is no run, or is being written by another process.
+    """
+    run = Run(Path(root))
+    resolved = resolve(recipe)
+    if run.root.exists() and not run.root.is_dir():
+        raise RunError(f"{root}: is a file, not a directory; give another --dir")
+    if run.recipe_resolved.exists():
+        _same_recipe(run, resolved)
+    elif run.root.is_dir() and any(p.name != _LOCK and _PARTIAL not in p.name for p in run.root.iterdir()):
+        raise RunError(f"{root}: holds files but no recipe.json, so it is no run; give another --dir")
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        run = Run(run.root, _take_lock(run.root))
+    except OSError as error:
+        raise RunError(f"{root}: cannot be written ({error.strerror}); give another --dir") from None
+    if not run.recipe_resolved.exists():
+        if given is not None:
+            write_text(run.recipe_given, given)
+        write_json(run.recipe_resolved, resolved)
+    return run
+
+
+def read_run(root: str | Path) -> Run:
+    """An existing run, to be read. Raises RunError where there is none."""
+    run = Run(Path(root))
+    if not run.recipe_resolved.is_file():
+        raise RunError(f"{root}: no run is here (it has no recipe.json)")
+    return run
+
+
+def _same_recipe(run: Run, resolved: dict[str, Any]) -> None:
+    before, after = _flat(read_json(run.recipe_resolved)), _flat(json.loads(json.dumps(resolved)))
+    keys = [k for k in after | before if before.get(k, "(not there)") != after.get(k, "(not there)")]
+    if keys:
+        shown = "; ".join(
+            f"{k} is {before.get(k, '(not there)')!r} there and {after.get(k, '(not there)')!r} here"
+            for k in keys[:3]
+        )
+        more = f" (and {len(keys) - 3} more)" if len(keys) > 3 else ""
+        raise RunError(f"{run.root}: belongs to another recipe: {shown}{more}; give another --dir")
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    rows = [_flat(v, f"{path}.{k}" if path else str(k)) for k, v in tree.items()]
+    return {k: v for row in rows for k, v in row.items()}
+
+
+def _take_lock(root: Path) -> int | None:
+    lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        who = f"another process ({owner})" if owner else "another process"
+        raise RunError(f"{root}: {who} is writing this run; wait for it or stop it") from None
+    except OSError:  # some network file systems have no locks: better no lock than no run
+        os.close(lock)
+        return None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+# Writing and reading
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it is, at every moment, either the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}{_PARTIAL}")
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    # The rename itself lives in the folder; without this a power cut may undo it.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError:  # not every file system can
+        pass
+    finally:
+        os.close(folder)
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` of UTF-8; lone surrogates, which a tokenizer can produce, become question marks."""
+    write_bytes(path, content.encode("utf-8", "replace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of indented JSON; see `to_json` for what `value` may hold."""
+    write_text(path, json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """A whole file of JSON lines, written at once."""
+    write_text(path, "".join(_line(row) for row in rows))
+
+
+def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Add rows to a file of JSON lines and flush them. A torn last line (left by a crash) is cut off first,
+    or completed by its line end if nothing else is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = "".join(_line(row) for row in rows).encode("utf-8", "replace")
+    with open(path, "a+b") as file:
+        _mend_end(file.fileno())
+        file.write(content)
+        file.flush()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. Raises RunError, with the place, where it is missing or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise RunError(f"{path}: is not valid JSON: {error}") from None
+
+
+def read_jsonl(path: Path) -> tuple[list[Any], str | None]:
+    """The rows of a file of JSON lines, and a remark where the last line is torn (it is left out), else None.
+
+    Raises RunError, with file and line, for damage anywhere else, and for a missing file.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    rows: list[Any] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if number == len(lines):
+                return rows, f"{path}:{number}: the last line is torn and was left out"
+            raise RunError(f"{path}:{number}: is not valid JSON") from None
+    return rows, None
+
+
+def rewind(path: Path, step: int) -> int:
+    """Keep only the rows whose "step" is at most `step`, for a resume from that step; the number dropped.
+
+    A file that is not there has nothing to drop.
+    """
+    if not path.exists():
+        return 0
+    rows, torn = read_jsonl(path)
+    keep = [row for row in rows if row["step"] <= step]
+    if torn or len(keep) < len(rows):
+        write_jsonl(path, keep)
+    return len(rows) - len(keep)
+
+
+def to_json(value: Any) -> Any:
+    """Plain JSON values of dataclasses, enums, mappings, sequences, paths and scalars of array libraries.
+
+    A float that is not finite has no JSON form and becomes the text that `float()` reads back ("nan",
+    "inf", "-inf"), so that a broken loss stays visible. Raises RunError for anything else.
+
+    >>> to_json({"a": (1, float("nan")), 2: None})
+    {'a': [1, 'nan'], '2': None}
+    """
+    if isinstance(value, Enum):
+        return to_json(value.value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(to_json(k)): to_json(v) for k, v in value.items()}
+    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
+        return [to_json(v) for v in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if isinstance(value, Path):
+        return value.as_posix()
+    to_list = getattr(value, "tolist", None)
+    if callable(to_list):  # numpy and jax, without importing either
+        return to_json(to_list())
+    raise RunError(f"a {type(value).__name__} cannot be written as JSON")
+
+
+def _line(row: Any) -> str:
+    return json.dumps(to_json(row), ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _mend_end(file: int) -> None:
+    """Make an open file end with a whole line. Reads backwards, since such files can be long."""
+    size = os.fstat(file).st_size
+    start, tail = size, b""
+    while start > 0 and b"\n" not in tail:
+        step = min(65_536, start)
+        start -= step
+        tail = os.pread(file, step, start) + tail
+    torn = tail[tail.rfind(b"\n") + 1 :]
+    if not torn:
+        return
+    try:
+        json.loads(torn)
+    except ValueError:
+        os.ftruncate(file, size - len(torn))
+    else:
+        os.pwrite(file, b"\n", size)
