@@ -11,10 +11,10 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class RecipeError(ValueError):
@@ -22,7 +22,7 @@ class RecipeError(ValueError):
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Lora(Part):
@@ -74,6 +74,12 @@ class Data(Part):
     max_dropped: float = Field(default=0.05, ge=0, le=1)
     max_prompt_tokens: int = Field(default=96, gt=0)
     max_trace_tokens: int = Field(default=128, gt=0)
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if not (self.worked or self.gsm8k or self.svamp or self.jsonl):
+            raise ValueError("names no source; give at least one of worked, gsm8k, svamp, jsonl")
+        return self
 
 
 class Sft(Part):
@@ -135,7 +141,7 @@ class Pretrain(Part):
 
 
 class Recipe(Part):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     kind: Literal["run", "pretrain"] = "run"
     seed: int = Field(default=0, ge=0)
     hours: float = Field(default=9.0, gt=0)
@@ -161,31 +167,48 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(
             f"recipe {path}: cannot be read ({error.strerror}); give a YAML file, e.g. recipes/tiny.yaml"
         ) from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"recipe {path}: is not UTF-8 text") from None
     try:
         tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise RecipeError(f"recipe {path}: is nested too deeply") from None
     if not isinstance(tree, dict):
         raise RecipeError(f"recipe {path}: must be a mapping of keys to values, is {type(tree).__name__}")
     for override in overrides:
         _apply(tree, override)
-    return validate(tree, str(path))
+    return validate(tree, f"recipe {path}")
 
 
 def validate(tree: Any, where: str) -> Recipe:
-    """A Recipe from plain values; RecipeError names the first wrong path and the nearest right key."""
+    """A Recipe from plain values, as YAML or JSON has them; RecipeError names the first wrong path and the
+    nearest right key. Types are strict: "40" is no number, `yes` is no 1, and 1 is a fine 1.0.
+    """
     try:
-        return Recipe.model_validate(tree, strict=False)
+        # By way of JSON, in which pydantic's strictness still lets a list be a tuple.
+        return Recipe.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()
+        # An unknown key explains a missing one, so it comes first.
+        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         keys = ".".join(str(k) for k in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _known_keys(first["loc"][:-1])
             near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(sorted(known))}"
-            raise RecipeError(f"{where}: unknown key {keys!r}{hint}") from None
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+            raise RecipeError(f"{where}: unknown key {keys!r}; {hint}") from None
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise RecipeError(f"{where}: {keys}: {first['msg']}, got {first.get('input')!r}{more}") from None
+        if first["type"] == "missing":
+            raise RecipeError(f"{where}: the key {keys!r} is missing{more}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        got = f", got {_short(first.get('input'))}" if first["type"] != "value_error" else ""
+        raise RecipeError(f"{where}: {keys}: {message}{got}{more}") from None
+    except (TypeError, ValueError, RecursionError):
+        raise RecipeError(
+            f"{where}: holds values that are no plain YAML (a cycle, or keys of other kinds)"
+        ) from None
 
 
 def resolve(recipe: Recipe) -> dict[str, Any]:
@@ -199,7 +222,18 @@ def identity(recipe: Recipe) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-5` as text (it wants a dot); users mean the number."""
+    """YAML 1.1 reads `1e-5` as text (it wants a dot); users mean the number. A key given twice is an error,
+    where YAML would silently take the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -211,9 +245,10 @@ _Loader.add_implicit_resolver(
 
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals or not key:
+    parts = key.split(".")
+    if not equals or not all(parts):
         raise RecipeError(f"override {override!r}: must look like a.b=value, e.g. grpo.steps=40")
-    at, parts = tree, key.split(".")
+    at = tree
     for part in parts[:-1]:
         child = at.get(part)
         if child is None:
@@ -223,8 +258,13 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         at = child
     try:
         at[parts[-1]] = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise RecipeError(f"override {override!r}: the value is not valid YAML") from None
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 def _known_keys(path: Sequence[int | str]) -> list[str]:
