@@ -69,7 +69,7 @@ _PATIENCE = 400
 
 
 def split_of(name: str, problem: Problem) -> str:
-    """ "train" (80 %), "dev" or "test" (10 % each), by SHA-256 of the generator's name and the content.
+    """The split: train (80 %), dev or test (10 % each), by SHA-256 of the generator's name and the content.
 
     The content is the problem's `key`, or else the sorted numbers of its question, so that neither names
     and nouns nor the order in which a wording gives the numbers can move a calculation to another split.
@@ -123,7 +123,7 @@ def tasks(
     if len(found) < n:
         raise ValueError(
             f"worked: only {len(found)} different {split} tasks of the {n} asked for, with generators "
-            f"{', '.join(chosen)} at levels {', '.join(map(str, levels))}; ask for fewer, or for more of these"
+            f"{', '.join(chosen)} at levels {', '.join(map(str, levels))}; ask for fewer"
         )
     return found
 

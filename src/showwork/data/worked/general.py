@@ -121,7 +121,8 @@ def recipe(rng: random.Random, level: int) -> Problem:
             f"A recipe for {people_now} people needs {amount} g of {food}. "
             f"How much {food} is needed for {people_then} people?",
             f"For {people_now} people a cook takes {amount} g of {food}. How much for {people_then} people?",
-            f"{amount} g of {food} is enough for {people_now} people. How many g do {people_then} people need?",
+            f"{amount} g of {food} is enough for {people_now} people. "
+            f"How many g do {people_then} people need?",
         )
     )
     steps = (
@@ -139,9 +140,11 @@ def counting(rng: random.Random, level: int) -> Problem:
     more = term(rng, level)
     question = rng.choice(
         (
-            f"There are {small} boxes with {big} {what} each and {more} single {what}. How many {what} are there?",
+            f"There are {small} boxes with {big} {what} each and {more} single {what}. "
+            f"How many {what} are there?",
             f"How many {what} are in {small} bags of {big} and one bag of {more}?",
-            f"A shop has {more} {what} on a table and {small} boxes of {big} {what}. How many {what} is that?",
+            f"A shop has {more} {what} on a table and {small} boxes of {big} {what}. "
+            f"How many {what} is that?",
         )
     )
     total = big * small + more
@@ -161,9 +164,11 @@ def reading(rng: random.Random, level: int) -> Problem:
     pages = a_day * days + left
     question = rng.choice(
         (
-            f"A book has {pages} pages. {name} reads {a_day} pages a day for {days} days. How many pages are left?",
+            f"A book has {pages} pages. {name} reads {a_day} pages a day for {days} days. "
+            "How many pages are left?",
             f"{name} reads {a_day} of {pages} pages a day. How many pages are left after {days} days?",
-            f"For {days} days {name} reads {a_day} pages a day of a book with {pages} pages. How many are left?",
+            f"For {days} days {name} reads {a_day} pages a day of a book with {pages} pages. "
+            "How many are left?",
         )
     )
     steps = (
@@ -182,7 +187,8 @@ def passengers(rng: random.Random, level: int) -> Problem:
     on = term(rng, level)
     question = rng.choice(
         (
-            f"A {mover} has {start} people. {off} get off and {on} get on. How many people are on the {mover}?",
+            f"A {mover} has {start} people. {off} get off and {on} get on. "
+            f"How many people are on the {mover}?",
             f"{start} people are on a {mover}. {off} leave and {on} come. How many are there now?",
             f"From {start} people on a {mover} {off} get off, then {on} get on. How many are there now?",
         )

@@ -13,7 +13,8 @@ def gain_loss(rng: random.Random, level: int) -> Problem:
     c = part(rng, level, a + b)
     question = rng.choice(
         (
-            f"{name} has {a} {what}, finds {b} more and gives away {c}. How many {what} does {name} have now?",
+            f"{name} has {a} {what}, finds {b} more and gives away {c}. "
+            f"How many {what} does {name} have now?",
             f"{name} had {a} {what}. {name} bought {b} {what} and lost {c}. How many are left?",
             f"A box holds {a} {what}. {name} puts in {b} and takes out {c}. How many {what} are in the box?",
             f"There are {a} {what} in a shop. {b} more arrive and {c} are sold. How many are left?",
@@ -39,7 +40,8 @@ def purchase(rng: random.Random, level: int) -> Problem:
             f"{name} buys {big} {what} at ${small} each and a {item} for ${extra}. What is the total cost?",
             f"{what.capitalize()} cost ${small} each. {name} buys {big} of them and a {item} for ${extra}. "
             f"How much does {name} pay?",
-            f"A {item} costs ${extra} and {what} cost ${small} each. How much are the {item} and {big} {what}?",
+            f"A {item} costs ${extra} and {what} cost ${small} each. "
+            f"How much are the {item} and {big} {what}?",
         )
     )
     cost, total = big * small, big * small + extra
@@ -194,7 +196,8 @@ def fraction(rng: random.Random, level: int) -> Problem:
     question = rng.choice(
         (
             f"What is {above}/{below} of {amount}?",
-            f"{name} has {amount} {what} and gives away {above}/{below} of them. How many {what} are given away?",
+            f"{name} has {amount} {what} and gives away {above}/{below} of them. "
+            f"How many {what} are given away?",
             f"{above}/{below} of {amount} {what} are red. How many {what} are red?",
         )
     )

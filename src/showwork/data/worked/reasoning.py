@@ -51,7 +51,8 @@ def compare(rng: random.Random, level: int) -> Problem:
     s = p + q + gap - r
     question = rng.choice(
         (
-            f"{a} has {p} {one} and {q} {two} {what}. {b} has {r} {one} and {s} {two} {what}. Who has more {what}?",
+            f"{a} has {p} {one} and {q} {two} {what}. {b} has {r} {one} and {s} {two} {what}. "
+            f"Who has more {what}?",
             f"{a} found {p} {what} and then {q}. {b} found {r} {what} and then {s}. Who found more?",
             f"{a} read {p} pages and {q} pages. {b} read {r} pages and {s} pages. Who read more?",
         )
@@ -91,8 +92,10 @@ def ages(rng: random.Random, level: int) -> Problem:
     a, b, c = term(rng, level), term(rng, level), term(rng, level)
     question = rng.choice(
         (
-            f"A {young} is {a} years old. A {old} is {b} years older. How old will the {old} be in {c} years?",
-            f"The {old} is {b} years older than the {young}, which is {a}. How old is the {old} in {c} years?",
+            f"A {young} is {a} years old. A {old} is {b} years older. "
+            f"How old will the {old} be in {c} years?",
+            f"The {old} is {b} years older than the {young}, which is {a}. "
+            f"How old is the {old} in {c} years?",
             f"In {c} years, how old is a {old} that is {b} years older than a {young} of {a} years?",
         )
     )
@@ -135,9 +138,11 @@ def undo(rng: random.Random, level: int) -> Problem:
     end = start + a - b
     question = rng.choice(
         (
-            f"{name} thinks of a number, adds {a} and takes away {b}. The result is {end}. What is the number?",
+            f"{name} thinks of a number, adds {a} and takes away {b}. The result is {end}. "
+            "What is the number?",
             f"Add {a} to a number, subtract {b}, and you get {end}. Find the number.",
-            f"{name} had some coins, found {a}, lost {b} and has {end} now. How many did {name} have at first?",
+            f"{name} had some coins, found {a}, lost {b} and has {end} now. "
+            f"How many did {name} have at first?",
         )
     )
     steps = (
@@ -157,7 +162,8 @@ def together(rng: random.Random, level: int) -> Problem:
     total = less + more
     question = rng.choice(
         (
-            f"{a} and {b} have {total} {what} together. {a} has {less}. How many more does {b} have than {a}?",
+            f"{a} and {b} have {total} {what} together. {a} has {less}. "
+            f"How many more does {b} have than {a}?",
             f"Of {total} {what}, {a} owns {less} and {b} owns the rest. How many more does {b} own than {a}?",
             f"{a} has {less} of {total} {what} and {b} has the others. By how many does {b} have more?",
         )

@@ -15,10 +15,12 @@ def speed(rng: random.Random, level: int) -> Problem:
     second = whole - first
     question = rng.choice(
         (
-            f"A {mover} goes {first} km and then {second} km in {hours} hours in all. What is its average speed?",
+            f"A {mover} goes {first} km and then {second} km in {hours} hours in all. "
+            "What is its average speed?",
             f"In {hours} hours a {mover} goes {first} km before a stop and {second} km after it. "
             f"What is its average speed?",
-            f"A {mover} needs {hours} hours for {first} km and {second} km together. What is its average speed in km/h?",
+            f"A {mover} needs {hours} hours for {first} km and {second} km together. "
+            "What is its average speed in km/h?",
         )
     )
     steps = (
@@ -36,7 +38,8 @@ def distance(rng: random.Random, level: int) -> Problem:
     before = term(rng, level)
     question = rng.choice(
         (
-            f"A {mover} has gone {before} km. It goes on for {hours} hours at {v} km/h. How far does it go in all?",
+            f"A {mover} has gone {before} km. It goes on for {hours} hours at {v} km/h. "
+            "How far does it go in all?",
             f"A {mover} goes at {v} km/h for {hours} hours, and {before} km more. How far does it go in all?",
             f"How far does a {mover} go in {hours} hours at {v} km/h if it starts {before} km from home?",
         )
@@ -60,7 +63,8 @@ def density(rng: random.Random, level: int) -> Problem:
         (
             f"A {place} weighs {jar} g empty and {jar + mass} g with {volume} ml of a liquid. "
             f"What is the density of the liquid?",
-            f"{volume} ml of a liquid and its {place} weigh {jar + mass} g. The empty {place} weighs {jar} g. "
+            f"{volume} ml of a liquid and its {place} weigh {jar + mass} g. The empty {place} "
+            f"weighs {jar} g. "
             f"Find the density in g/ml.",
             f"An empty {place} has a mass of {jar} g. With {volume} ml of oil it has {jar + mass} g. "
             f"What is the density of the oil?",
@@ -137,7 +141,8 @@ def work(rng: random.Random, level: int) -> Problem:
         (
             f"{name} pushes a {load} with {push} N for {way} m against a friction of {drag} N. "
             f"How much work does the net force do?",
-            f"A {load} is pulled {way} m with {push} N. Friction is {drag} N. What is the work of the net force?",
+            f"A {load} is pulled {way} m with {push} N. Friction is {drag} N. "
+            "What is the work of the net force?",
             f"Find the net work when {push} N pull a {load} for {way} m against {drag} N.",
         )
     )
@@ -158,7 +163,8 @@ def temperature(rng: random.Random, level: int) -> Problem:
         (
             f"The {what} is at {a} degrees. It warms by {up} degrees and then cools by {down} degrees. "
             f"What is the temperature?",
-            f"The temperature of the {what} is {a} degrees, rises by {up} degrees and falls by {down} degrees. "
+            f"The temperature of the {what} is {a} degrees, rises by {up} degrees and falls "
+            f"by {down} degrees. "
             f"What is it now?",
             f"From {a} degrees the {what} gets {up} degrees warmer, then {down} degrees colder. "
             f"What is the temperature now?",
