@@ -1,5 +1,6 @@
 """Statistics against closed forms, published figures and scipy."""
 
+import itertools
 import math
 import random
 
@@ -44,7 +45,7 @@ def test_wilson_half_width_of_a_gsm8k_test_set() -> None:
     ("right", "n", "level"), [(0, 0, 0.95), (3, 2, 0.95), (-1, 2, 0.95), (1, 2, 0.0), (1, 2, 1.0)]
 )
 def test_wilson_refuses(right: int, n: int, level: float) -> None:
-    with pytest.raises(ValueError, match="proportion|confidence"):
+    with pytest.raises(ValueError, match=r"proportion|confidence"):
         wilson(right, n, level)
 
 
@@ -116,4 +117,4 @@ def test_holm_lies_between_the_values_and_bonferroni() -> None:
         adjusted = holm(ps)
         assert all(p <= a <= min(1.0, 8 * p) + 1e-12 for p, a in zip(ps, adjusted, strict=True))
         order = sorted(range(8), key=lambda i: ps[i])
-        assert all(adjusted[i] <= adjusted[j] for i, j in zip(order, order[1:], strict=False))
+        assert all(adjusted[i] <= adjusted[j] for i, j in itertools.pairwise(order))

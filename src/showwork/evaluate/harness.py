@@ -198,8 +198,8 @@ def require_gold(graded: Sequence[Graded]) -> None:
         else:
             continue
         raise ValueError(
-            f"the gold solution of task {g.task.id} ({g.task.source}, {g.task.split}) fails its own evaluation: "
-            f"{why}; drop or correct the task"
+            f"the gold solution of task {g.task.id} ({g.task.source}, {g.task.split}) fails its own "
+            f"evaluation: {why}; drop or correct the task"
         )
 
 

@@ -64,7 +64,7 @@ def markdown(
         "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |" for cells in stage_rows(summaries)
     ]
     comparisons = [f"- {line}" for line in _lines(pairs)]
-    return "\n".join(lines + ([""] + comparisons if comparisons else [])) + "\n"
+    return "\n".join(lines + (["", *comparisons] if comparisons else [])) + "\n"
 
 
 def slice_markdown(slices: Mapping[str, Mapping[str, Any]], heading: str) -> str:

@@ -14,12 +14,11 @@ broken form is worth no more than any other broken form.
 
 import difflib
 import math
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 
 from showwork import trace
-from showwork.types import Check, Completion, Finding, Graded, Kind, Reward, Task, Truth, Verdict
+from showwork.types import Completion, Graded, Kind, Reward, Task, Truth, Verdict
 from showwork.verify.grade import grade
 
 NUMERIC = frozenset({Kind.NUMBER, Kind.QUANTITY, Kind.PERCENT, Kind.MONEY, Kind.FRACTION})
@@ -37,19 +36,18 @@ def correctness(graded: Graded) -> float | None:
 
 
 def arithmetic(graded: Graded) -> float | None:
-    """1.0 if the work holds a true claim of substance and no false one, else 0.0; None for a task whose own
-    solution has no claim of substance (nothing to show there, for nobody).
+    """1.0 if the work holds a claim of substance and nothing false, else 0.0; None for a task whose own
+    solution holds no claim of substance (there is nothing to show, for nobody).
 
-    The least claim decides, not the mean: more true claims cannot outweigh a false one, and cannot earn
-    more than one does. A claim of substance is true, computes something (`1 = 1`, `5 + 0 = 5` do not) and
-    works on numbers that have a source. A task without a solution expects claims if its gold is a number.
+    The least claim decides, not the mean: true claims cannot outweigh a false one, and many cannot earn more
+    than one does. Verification says what has substance: `1 = 1` or `5 + 0 = 5` has none, and a trace with
+    nothing else has no process score.
     """
     if not expects_claims(graded.task):
         return None
     if graded.trace.faults or any(c.truth is Truth.FALSE for c in graded.checks):
         return 0.0
-    invented = {f.step for f in graded.process.flags if f.finding is Finding.INVENTED}
-    return 1.0 if any(substantial(c) and c.step not in invented for c in graded.checks) else 0.0
+    return 0.0 if graded.process.score is None else 1.0
 
 
 def format(graded: Graded) -> float | None:
@@ -93,32 +91,11 @@ def check_weights(weights: Mapping[str, float], parts: Mapping[str, Reward] = PA
 
 @lru_cache(maxsize=65_536)
 def expects_claims(task: Task) -> bool:
-    """Whether work on this task can be expected to hold claims of substance: judged by the task's own
-    solution, so that it is the same for every completion of the task.
+    """Whether work on this task should hold claims of substance: true if the task's own solution does, and
+    without one if the gold is a number. The same for every completion of the task, so that showing nothing
+    is never a way out.
     """
     if not task.solution:
         return task.kind in NUMERIC
     text = trace.render(trace.gold(task))
-    return any(substantial(c) for c in grade(task, Completion(task.id, 0, text)).checks)
-
-
-_ZERO, _ONE, _TIMES = r"0(?:\.0+)?", r"1(?:\.0+)?", r"[*×·]"
-_BEFORE, _AFTER = r"(?<![\d.)])", r"(?![\d.])"
-# Operations that change nothing, or make nothing of anything: what padding is made of.
-_NEUTRAL = re.compile(
-    rf"{_BEFORE}{_ZERO}(?:\+|{_TIMES})|(?:[+\-−]|{_TIMES}){_ZERO}{_AFTER}"
-    rf"|{_BEFORE}{_ONE}{_TIMES}|(?:{_TIMES}|[/÷]){_ONE}{_AFTER}"
-)
-_OPERATION = re.compile(r"[\d)%][a-z$€£ ]*(?:[+\-−*×·/÷^]|x|of)[a-z$€£ ]*[\d(]")
-
-
-def substantial(check: Check) -> bool:
-    """Whether a checked claim is true and computes something, rather than restating a value."""
-    if check.truth is not Truth.TRUE:
-        return False
-    text = check.claim.lower().replace(",", "")
-    sides = [re.sub(r"\s+", " ", s).strip(" .") for s in re.split(r"[=≈]", text)]
-    if len(set(sides)) < 2:
-        return False
-    bare = [_NEUTRAL.sub("", s.replace(" ", "")) for s in sides]
-    return any(_OPERATION.search(s) for s in bare)
+    return grade(task, Completion(task.id, 0, text)).process.score is not None
