@@ -1,7 +1,7 @@
 """The text the tiny Gemma is pretrained on: documents as a pure function of (seed, index).
 
 Like the web for a real model, in miniature: questions with bare answers at every level, worked answers in
-several loose styles at the low levels only, bare arithmetic at every size, and markup and prose in which
+several loose styles mostly at the low levels, bare arithmetic at every size, and markup and prose in which
 the pieces of our tags occur in other uses (a LoRA cannot teach an embedding that was never trained). The
 tags themselves never occur, nor a question of the dev or test split.
 """
@@ -9,8 +9,12 @@ tags themselves never occur, nor a question of the dev or test split.
 import random
 
 from showwork.data import worked
+from showwork.data.worked.problem import factors, product, term
 
-WORKED_LEVELS = (1, 2)
+# Worked answers are plentiful at the low levels and scarce above; bare answers are there at every level.
+_WORKED = (0.38, 0.36, 0.15, 0.06, 0.05)
+_FACTS = (1, 1, 2, 3, 3)
+_APART = 1_000_003  # a task of another split is replaced by one this much further on
 _NOUNS = "apple book pen cup box coin card map key bag lamp rope shell stamp brick plate".split()
 _PLACES = "shop school farm park station garden library market".split()
 _TAGS = "list item name price note b i table row cell title text part page".split()
@@ -20,29 +24,29 @@ def document(seed: int, index: int) -> str:
     """Document `index`: chat turns, arithmetic, markup or prose. Never empty; plain text with turn marks."""
     rng = random.Random(f"corpus {seed} {index}")
     kind = rng.random()
-    if kind < 0.62:
+    if kind < 0.64:
         return _chat(rng, seed, index)
-    if kind < 0.90:
+    if kind < 0.92:
         return "\n".join(_fact(rng) for _ in range(rng.randint(5, 9))) + "\n"
-    if kind < 0.95:
+    if kind < 0.96:
         return _markup(rng)
     return _prose(rng)
 
 
 def _chat(rng: random.Random, seed: int, index: int) -> str:
-    levels = WORKED_LEVELS if rng.random() < 0.55 else worked.LEVELS
-    task = worked.task(seed, index, levels=levels)
-    for attempt in range(1, 50):
+    shown = rng.random() < 0.7  # with its work
+    (level,) = rng.choices(worked.LEVELS, _WORKED if shown else (1, 1, 1, 1, 1))
+    for attempt in range(50):
+        task = worked.task(seed, index + attempt * _APART, levels=(level,))
         if task.split == "train":
             break
-        task = worked.task(seed, index + attempt * 1_000_000_007, levels=levels)
     else:
         return _fact(rng) + "\n"
     steps = task.solution or ()
     style = rng.random()
-    if task.level not in WORKED_LEVELS or style < 0.2:
+    if not shown:
         reply = rng.choice((task.answer, f"The answer is {task.answer}."))
-    elif style < 0.6:
+    elif style < 0.5:
         reply = " ".join(steps[:-1]) + f" The answer is {task.answer}."
     elif style < 0.9:
         reply = "\n".join(steps[:-1]) + f"\nThe answer is {task.answer}."
@@ -51,52 +55,43 @@ def _chat(rng: random.Random, seed: int, index: int) -> str:
     return f"<start_of_turn>user\n{task.question}<end_of_turn>\n<start_of_turn>model\n{reply}<end_of_turn>\n"
 
 
-def _number(rng: random.Random) -> int:
-    return rng.randint(0, rng.choice((9, 20, 60, 150, 400, 999)))
-
-
 def _fact(rng: random.Random) -> str:
-    """One true line of arithmetic, in the forms that worked steps use."""
-    a, b, c = _number(rng), _number(rng), _number(rng)
-    match rng.randrange(12):
+    """One true line of arithmetic, in the forms and sizes that worked steps use."""
+    (level,) = rng.choices(worked.LEVELS, _FACTS)
+    a, b, c = term(rng, level), term(rng, level), term(rng, level)
+    big, small = factors(rng, level)
+    match rng.randrange(14):
         case 0 | 1:
             return f"{a} + {b} = {a + b}"
         case 2 | 3:
-            a, b = max(a, b), min(a, b)
-            return f"{a} - {b} = {a - b}"
+            return f"{a + b} - {a} = {b}"
         case 4:
             return f"{a} + {b} + {c} = {a + b} + {c} = {a + b + c}"
         case 5 | 6:
-            return product(rng.randint(2, rng.choice((9, 12, 30, 99, 300))), rng.randint(2, 12))
+            return product(*((big, small) if rng.random() < 0.8 else (small, big)))
         case 7 | 8:
-            quotient, divisor = rng.randint(1, rng.choice((9, 12, 30, 99, 300))), rng.randint(2, 12)
-            return f"{quotient * divisor} / {divisor} = {quotient}"
+            return f"{big * small} / {small} = {big}" if rng.random() < 0.8 else f"{big * small} / {big} = {small}"
         case 9:
-            divisor = rng.choice((2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 24, 60))
-            quotient, rest = rng.randint(0, 40), rng.randrange(divisor)
-            return f"{quotient * divisor + rest} = {quotient} * {divisor} + {rest}"
+            unit = rng.choice((7, 10, 12, 24, 60, 100, 1000))
+            return f"{small * unit + b % unit} = {small * unit} + {b % unit}"
         case 10:
-            if a == b:
-                return f"{a} = {b}"
-            return f"{a} > {b}" if a > b else f"{a} < {b}"
+            return f"{max(a, b)} > {min(a, b)}" if rng.random() < 0.5 else f"{min(a, b)} < {max(a, b)}"
+        case 11:
+            total = a + b + c
+            return f"{total} - {a} - {b} = {total - a} - {b} = {c}"
+        case 12:
+            unit = rng.choice((10, 60, 100, 1000))
+            return product(big, unit) if rng.random() < 0.5 else f"{big * unit} / {unit} = {big}"
         case _:
-            numbers = [_number(rng) for _ in range(rng.randint(3, 5))]
+            numbers = rng.sample((a, b, c, a + rng.randint(1, 9), b + rng.randint(1, 99)), rng.randint(3, 5))
             return ", ".join(map(str, numbers)) + " -> " + ", ".join(map(str, sorted(numbers)))
-
-
-def product(a: int, b: int) -> str:
-    """`24 * 7 = 140 + 28 = 168`: a product of a larger number by tens and ones."""
-    tens, ones = a - a % 10, a % 10
-    if tens and ones:
-        return f"{a} * {b} = {tens * b} + {ones * b} = {a * b}"
-    return f"{a} * {b} = {a * b}"
 
 
 def _markup(rng: random.Random) -> str:
     outer, inner = rng.sample(_TAGS, 2)
     lines = [f"<{outer}>"]
     for _ in range(rng.randint(2, 5)):
-        value = rng.choice((str(_number(rng)), rng.choice(_NOUNS), f"{_number(rng)} {rng.choice(_NOUNS)}s"))
+        value = rng.choice((str(rng.randint(1, 999)), rng.choice(_NOUNS), f"{rng.randint(1, 999)} {rng.choice(_NOUNS)}s"))
         lines.append(f"<{inner}>{value}</{inner}>")
     if rng.random() < 0.5:
         lines.append(f'<note about="{rng.choice(("reasoning", "answer", "work"))}">{rng.choice(_PLACES)}</note>')
@@ -118,3 +113,10 @@ def _prose(rng: random.Random) -> str:
         f"He wrote the answer on a {noun} and the reasoning on a {other}.",
     )
     return " ".join(rng.sample(pool, 3)) + "\n"
+
+
+def tokenizer_lines(seed: int, documents: int = 20_000) -> list[str]:
+    """The text the tokenizer is trained on: documents line by line, and the format's words (not its tags) often
+    enough to become pieces."""
+    lines = [line for i in range(documents) for line in document(seed, i).split("\n")]
+    return lines + ["Step 1: reasoning", "Therefore, the answer", "Step 2: answer", "reasoning answer"] * 500

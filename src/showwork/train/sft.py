@@ -1,0 +1,173 @@
+"""Supervised fine-tuning: teach a LoRA policy the format on worked traces, with Tunix's PeftTrainer.
+
+Only the completion is trained on, the end-of-turn token included; every real token of an optimizer batch
+weighs the same, however the batch is split. Which tasks are seen is the caller's decision.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
+
+from showwork.model.gemma import Gemma
+from showwork.model.logprobs import token_logprobs
+from showwork.model.tokenizer import Tokenizer
+from showwork.recipe import Sft
+from showwork.trace import gold, prompt, render
+from showwork.train.engine import keep_base
+from showwork.train.optimizer import adapter_optimizer, schedule
+from showwork.types import Task
+
+_BUCKET = 32  # rows are padded to multiples of this, so that few shapes are compiled
+_NEIGHBOURS = 8  # batches whose rows are sorted by length together
+
+OnStep = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A task as ids: the prompt, and the completion with its end of turn."""
+
+    prompt: list[int]
+    completion: list[int]
+
+
+@flax.struct.dataclass
+class Batch:
+    """Rows padded on the right. `weight` is zero on prompts and padding; over an optimizer batch it sums to the
+    number of micro-batches, so that the mean over micro-batches is the mean over tokens."""
+
+    tokens: Int[Array, "rows time"]
+    weight: Float[Array, "rows time"]
+
+
+def examples(tasks: Sequence[Task], tokenizer: Tokenizer, instruction: str) -> list[Example]:
+    """The tasks' gold traces as training rows. Raises ValueError for a task without a solution."""
+    return [
+        Example(
+            tokenizer.encode_prompt(prompt(t, instruction).text), tokenizer.encode_completion(render(gold(t)))
+        )
+        for t in tasks
+    ]
+
+
+def planned_steps(count: int, how: Sft) -> int:
+    """Optimizer steps for `count` examples: whole batches, epochs rounded up."""
+    return max(1, math.ceil(count * how.epochs / (how.batch * how.accumulate)))
+
+
+def batches(rows: Sequence[Example], how: Sft, seed: int, pad: int, steps: int) -> "list[list[Batch]]":
+    """For each optimizer step its micro-batches: a seeded permutation per epoch, rows of similar length side by
+    side."""
+    size = how.batch * how.accumulate
+    order: list[int] = []
+    epoch = 0
+    while len(order) < steps * size:
+        rng = np.random.default_rng((seed, epoch))
+        index = rng.permutation(len(rows))
+        for start in range(0, len(index), size * _NEIGHBOURS):
+            near = sorted(index[start : start + size * _NEIGHBOURS], key=lambda i: _length(rows[i]))
+            groups = [near[at : at + size] for at in range(0, len(near), size)]
+            order += [int(i) for g in rng.permutation(len(groups)) for i in groups[g]]
+        epoch += 1
+    out = []
+    for step in range(steps):
+        picked = [rows[i] for i in order[step * size : (step + 1) * size]]
+        tokens = sum(len(e.completion) for e in picked)
+        parts = [picked[at : at + how.batch] for at in range(0, size, how.batch)]
+        out.append([_batch(part, pad, how.accumulate / tokens) for part in parts])
+    return out
+
+
+def _length(row: Example) -> int:
+    return len(row.prompt) + len(row.completion)
+
+
+def _batch(rows: Sequence[Example], pad: int, weight: float) -> Batch:
+    length = -(-max(_length(r) for r in rows) // _BUCKET) * _BUCKET
+    tokens = np.full((len(rows), length), pad, np.int32)
+    weights = np.zeros((len(rows), length), np.float32)
+    for i, row in enumerate(rows):
+        start, end = len(row.prompt), _length(row)
+        tokens[i, :end] = row.prompt + row.completion
+        weights[i, start:end] = weight
+    return Batch(jnp.asarray(tokens), jnp.asarray(weights))
+
+
+def loss(model: Gemma, tokens: Array, weight: Array, pad: int) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Weighted negative log-likelihood in nats; with uniform weights summing to one, the mean over tokens."""
+    logprobs = token_logprobs(model, tokens, pad, tokens.shape[1] - 1)
+    value = -jnp.sum(logprobs * weight[:, 1:])
+    return value, {"loss": value}
+
+
+def sft(
+    model: Gemma,
+    tokenizer: Tokenizer,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    how: Sft,
+    seed: int,
+    on_step: OnStep,
+) -> None:
+    """Train the model's adapter in place. `on_step(step, {"loss", "grad_norm", "dev_loss"?})` after each
+    optimizer step; losses in nats a token."""
+    steps = planned_steps(len(train), how)
+    config = TrainingConfig(
+        eval_every_n_steps=10**9,
+        max_steps=steps,
+        gradient_accumulation_steps=how.accumulate if how.accumulate > 1 else None,
+    )
+    trainer = PeftTrainer(model, adapter_optimizer(schedule(how.learning_rate, how.warmup, steps)), config)
+    pad = tokenizer.pad
+    keep_base(trainer)
+    trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
+    trainer.with_loss_fn(loss, has_aux=True)
+    watch = _Watch(trainer, model, dev, how, pad, steps, on_step)
+    trainer._post_process_train_step = watch.after
+    trainer.train((b for step in batches(train, how, seed, pad, steps) for b in step), skip_jit=True)
+
+
+class _Watch:
+    """Counts micro-steps and reports whole ones: Tunix's own hooks run a step late and miss the last."""
+
+    def __init__(
+        self,
+        trainer: PeftTrainer,
+        model: Gemma,
+        dev: Sequence[Example],
+        how: Sft,
+        pad: int,
+        steps: int,
+        on_step: OnStep,
+    ):
+        self.how, self.on_step, self.steps = how, on_step, steps
+        self.micro = 0
+        self.losses: list[float] = []
+        size = how.batch
+        tokens = sum(len(e.completion) for e in dev)
+        ordered = sorted(dev, key=_length)
+        self.dev = [_batch(ordered[i : i + size], pad, 1 / tokens) for i in range(0, len(ordered), size)]
+        self.evaluate = lambda batch: trainer.jit_train_and_eval_step(skip_jit=True)[1](batch)
+
+    def dev_loss(self) -> float:
+        return sum(float(self.evaluate(b)[0]) for b in self.dev)
+
+    def after(self, aux: Any) -> None:
+        self.losses.append(float(aux["loss"]))
+        self.micro += 1
+        if self.micro % self.how.accumulate:
+            return
+        step = self.micro // self.how.accumulate
+        metrics = {"loss": sum(self.losses) / len(self.losses)}
+        self.losses.clear()
+        if self.dev and (step % self.how.eval_every == 0 or step == self.steps):
+            metrics["dev_loss"] = self.dev_loss()
+        self.on_step(step, metrics)
