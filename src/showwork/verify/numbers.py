@@ -78,8 +78,8 @@ def _vulgar(match: re.Match[str]) -> str:
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A number as written: its value (None where it is out of bounds, such as 1e999 or 5/0), the end of
-    its text, its digits after the decimal point (None where it is no decimal: a fraction or a whole number
-    with an exponent) and its significant digits."""
+    its text, its digits after the decimal point (negative for 6.02e23; None where it is no decimal: a fraction
+    or a whole number with an exponent), its significant digits, and whether it is written as a fraction."""
 
     value: Fraction | None
     end: int
@@ -139,7 +139,7 @@ def literal_at(text: str, start: int = 0) -> Literal | None:
         if exponent is None:
             return Literal(None, power.end(), None, 0)
         value *= Fraction(10) ** exponent
-        return Literal(value, power.end(), max(0, places - exponent) if tail else None, digits)
+        return Literal(value, power.end(), places - exponent if tail else None, digits)
     if tail or shape == "decimal":
         return Literal(value, end, places, digits)
     mixed = _MIXED.match(text, end)
