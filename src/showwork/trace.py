@@ -28,38 +28,58 @@ INSTRUCTIONS = {
     ),
 }
 
-_CONTROL = re.compile(r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask)>")
+_CONTROL = re.compile(
+    r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask|(?:start|end)_of_image|image_soft_token|unused\d{1,4})>"
+)
 _TAG = re.compile(r"</?(?:reasoning|answer)>")
 # A mark opens a line, or follows the end of a sentence (one-line traces).
 _MARK = re.compile(
-    r"(?:(?:^|\n)[ \t]*|(?<=[.!?;:,])[ \t]+)(?:\*\*)?Step (\d{1,4})(?:\*\*)?[:.](?:\*\*)?[ \t]*"
+    r"(?:(?:^|\n)[ \t]*(?:#{1,6}[ \t]+)?|(?<=[.!?;:,])[ \t]+)"
+    r"(?:\*\*)?Step ([0-9]{1,4})(?:\*\*)?[:.](?:\*\*)?[ \t]*"
 )
-_CONCLUSION = re.compile(
-    r"(?:(?:^|\n)[ \t]*|(?<=[.!?;])[ \t]+)(?=(?:Therefore|Thus|Hence|So|In conclusion|Finally)\b)"
+_CONCLUDES = r"(?=(?:Therefore|Thus|Hence|So|In conclusion|Finally)\b)"
+_CONCLUSION_LINE = re.compile(rf"\n[ \t]*{_CONCLUDES}")
+_CONCLUSION_INLINE = re.compile(rf"(?<=[.!?;])[ \t]+{_CONCLUDES}")
+# What a forgiving reader takes for "and this is the answer".
+_BOXED = re.compile(r"\\boxed\{")
+_HASHES = re.compile(r"(?:^|\n)[ \t]*####[ \t]*([^\n]{1,200})")
+_STATED = re.compile(
+    r"\b(?:answer|result)s?(?:\*\*)?(?:[ \t]{0,3}[:=]|[ \t]{1,3}(?:is|are|was|equals)\b(?:[ \t]{0,3}:)?)",
+    re.IGNORECASE,
 )
-_STATED = re.compile(r"(?:answer|result)(?: is|:|=)[ \t]*([^\n]{1,200})", re.IGNORECASE)
-_NUMBER = re.compile(r"[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
+_COPULA = re.compile(
+    r"\b(?:is|are|was|were|be|equals|gets|has|have|left with)\b[ \t]{0,3}:?|:[ \t]", re.IGNORECASE
+)
+_SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
+_NUMBER = re.compile(r"[-−+]?[$€£]?[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?(?:/[0-9]+)?%?")
 
 
 def prompt(task: Task, instruction: str = "none") -> Prompt:
     """The text a model is given: Gemma's chat template around the instruction and the question.
 
-    The tokenizer adds the beginning-of-sequence token. Control tokens inside the question are data
-    that would end the user's turn, so they are taken out. `instruction` is a key of `INSTRUCTIONS`.
+    The tokenizer adds the beginning-of-sequence token. Control tokens inside the question are data that
+    would end the user's turn, so each becomes a space (nothing at all would let the pieces around it join
+    to a new one). `instruction` is a key of `INSTRUCTIONS`; ValueError for any other.
     """
-    question = _CONTROL.sub("", INSTRUCTIONS[instruction] + task.question)
+    if instruction not in INSTRUCTIONS:
+        raise ValueError(f"there is no instruction {instruction!r}; known: {', '.join(INSTRUCTIONS)}")
+    question = INSTRUCTIONS[instruction] + _CONTROL.sub(" ", task.question)
     return Prompt(task.id, f"<start_of_turn>user\n{question}{END_OF_TURN}\n<start_of_turn>model\n")
 
 
 def render(trace: Trace) -> str:
     """The canonical text of a well-formed trace; `parse(render(t)) == t`.
 
-    Raises ValueError for a trace that has faults or no answer: there is no canonical text for those.
+    Raises ValueError for a trace that has no canonical text: one with faults or without an answer, or
+    whose steps or answer hold tags, step marks or outer white space, so that it would be read differently.
     """
     if trace.faults or trace.answer is None:
         raise ValueError(f"only a well-formed trace can be rendered, this one has {list(trace.faults)}")
     lines = [s.text if s.number is None else f"Step {s.number}: {s.text}" for s in trace.steps]
-    return f"{REASONING}\n" + "\n".join(lines) + f"\n{REASONING_END}\n{ANSWER}{trace.answer}{ANSWER_END}"
+    text = f"{REASONING}\n" + "\n".join(lines) + f"\n{REASONING_END}\n{ANSWER}{trace.answer}{ANSWER_END}"
+    if parse(text) != trace:
+        raise ValueError(f"this trace would be read differently than it is written: {text[:200]!r}")
+    return text
 
 
 def gold(task: Task) -> Trace:
@@ -69,7 +89,7 @@ def gold(task: Task) -> Trace:
     """
     if not task.solution:
         raise ValueError(f"task {task.id} ({task.source}) has no worked solution")
-    texts = [t for t in task.solution]
+    texts = list(task.solution)
     conclusion = (
         texts.pop() if texts[-1].startswith("Therefore") else f"Therefore, the answer is {task.answer}."
     )
@@ -103,21 +123,18 @@ def parse(text: str, stop: Stop = Stop.END) -> Trace:
     if not in_order and not found - {Fault.TRUNCATED}:
         found.add(Fault.ORDER)
 
-    reasoning = _block(tags, REASONING, REASONING_END, text)
-    answers = _blocks(tags, ANSWER, ANSWER_END)
+    worked, answers = _blocks(tags, REASONING, REASONING_END), _blocks(tags, ANSWER, ANSWER_END)
+    steps = _steps(text, *_work(tags, worked, len(text)))
+    answer = text[slice(*answers[0])].strip() if len(answers) == 1 else None
     if in_order:
         outside = text[: tags[0][1]] + text[tags[1][2] : tags[2][1]] + text[tags[3][2] :]
     else:
         outside = _outside(tags, text)
     if outside.strip():
         found.add(Fault.OUTSIDE)
-    answer = text[answers[0][0] : answers[0][1]].strip() if len(answers) == 1 else None
-    steps = _steps(text, *reasoning)
-    if (answer is not None and not answer) or (reasoning != (0, 0) and not steps):
+    if answer == "" or (worked and not steps):
         found.add(Fault.EMPTY)
-        answer = answer or None
-    faults = tuple(f for f in Fault if f in found)
-    return Trace(steps, answer, faults, _lenient(text, tags, answers))
+    return Trace(steps, answer or None, tuple(f for f in Fault if f in found), _lenient(text, tags, answers))
 
 
 def _blocks(tags: list[tuple[str, int, int]], opening: str, closing: str) -> list[tuple[int, int]]:
@@ -132,18 +149,16 @@ def _blocks(tags: list[tuple[str, int, int]], opening: str, closing: str) -> lis
     return spans
 
 
-def _block(tags: list[tuple[str, int, int]], opening: str, closing: str, text: str) -> tuple[int, int]:
-    """The span to look for steps in: the first complete block; else what follows an unclosed opening tag;
-    else, without any tag at all, the whole text (so that foreign traces can be checked); else nothing."""
-    spans = _blocks(tags, opening, closing)
-    if spans:
-        return spans[0]
+def _work(tags: list[tuple[str, int, int]], worked: list[tuple[int, int]], end: int) -> tuple[int, int]:
+    """The span to look for steps in: the first complete reasoning block; else what follows an unclosed
+    opening tag; else what stands before the first tag; without any tag the whole text, so that foreign
+    traces can be checked."""
+    if worked:
+        return worked[0]
     for i, (name, _, after) in enumerate(tags):
-        if name == opening:
-            return after, tags[i + 1][1] if i + 1 < len(tags) else len(text)
-    for name, before, _ in tags:  # no opening tag: the work, if any, stands before the first other tag
-        return 0, before if name != closing else before
-    return 0, len(text)
+        if name == REASONING:
+            return after, tags[i + 1][1] if i + 1 < len(tags) else end
+    return 0, tags[0][1] if tags else end
 
 
 def _outside(tags: list[tuple[str, int, int]], text: str) -> str:
@@ -166,10 +181,9 @@ def _steps(text: str, start: int, end: int) -> tuple[Step, ...]:
     marks = list(_MARK.finditer(block))
     cuts: list[tuple[int, int, int | None]] = [(m.start(), m.end(), int(m.group(1))) for m in marks]
     if marks:
-        last = marks[-1].end()
-        conclusion = _CONCLUSION.search(block, last)
-        if conclusion and conclusion.start() >= last and block[last : conclusion.start()].strip():
-            cuts.append((conclusion.start(), conclusion.end(), None))
+        conclusion = _conclusion(block, marks[-1].end())
+        if conclusion:
+            cuts.append((*conclusion, None))
         head = [(0, 0, None)] if block[: cuts[0][0]].strip() else []
         cuts = head + cuts
     else:
@@ -187,28 +201,92 @@ def _steps(text: str, start: int, end: int) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _conclusion(block: str, last: int) -> tuple[int, int] | None:
+    """Where the conclusion begins after the last step's mark: its own line is better evidence than a word
+    inside a line, and a step must be left before it."""
+    for pattern in (_CONCLUSION_LINE, _CONCLUSION_INLINE):
+        for match in pattern.finditer(block, last):
+            if block[last : match.start()].strip():
+                return match.span()
+    return None
+
+
 def _lenient(text: str, tags: list[tuple[str, int, int]], answers: list[tuple[int, int]]) -> str | None:
-    """A forgiving reading: the last complete answer block, else what follows an unclosed answer tag, else the
-    last stated answer, else the right side of the last line's equation or a short last line, else the
-    last number."""
-    if answers:
-        return text[answers[-1][0] : answers[-1][1]].strip() or None
-    for name, _, after in reversed(tags):
+    """A forgiving reading: the last complete answer block that holds something; else what follows an
+    unclosed answer tag; else the last `\boxed{}`, `####` line or stated answer; else what the last line
+    comes to; else the last number."""
+    for start, end in reversed(answers):
+        if text[start:end].strip():
+            return text[start:end].strip()
+    for i, (name, _, after) in reversed(list(enumerate(tags))):
         if name == ANSWER:
-            return text[after:].strip().split("\n")[0].strip() or None
-    plain = _TAG.sub(" ", text)
-    stated = None
-    for stated in _STATED.finditer(plain):
-        pass
-    if stated:
-        return stated.group(1).strip().removesuffix(".").strip() or None
-    lines = plain.strip().rsplit("\n", 1)
-    line = lines[-1].strip()
+            rest = _first_line(text[after : tags[i + 1][1] if i + 1 < len(tags) else len(text)])
+            if rest:
+                return rest
+    plain = _CONTROL.sub(" ", _TAG.sub("\n", text)).strip()
+    for reader in (_boxed, _stated, _last_line):
+        found = reader(plain)
+        if found:
+            return found
+    return _last(_NUMBER, plain)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip()
+
+
+def _bare(text: str) -> str:
+    return text.strip().strip("*").removesuffix(".").strip().strip("*").strip()
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match.group()
+    return found
+
+
+def _boxed(plain: str) -> str | None:
+    """What the last `\boxed{…}` holds, inner braces balanced."""
+    starts = [m.end() for m in _BOXED.finditer(plain)]
+    if not starts:
+        return None
+    depth = 1
+    for i in range(starts[-1], min(len(plain), starts[-1] + 200)):
+        depth += {"{": 1, "}": -1}.get(plain[i], 0)
+        if depth == 0:
+            return plain[starts[-1] : i].strip() or None
+    return None
+
+
+def _stated(plain: str) -> str | None:
+    """What follows the last "the answer is", or stands on a `####` line."""
+    ends = [m.end() for m in _STATED.finditer(plain)]
+    hashes = [m.start(1) for m in _HASHES.finditer(plain)]
+    at = max(ends[-1:] + hashes[-1:], default=None)
+    if at is None:
+        return None
+    line = _bare(_SENTENCE_END.split(_first_line(plain[at : at + 200]), maxsplit=1)[0])
+    return (_comes_to(line) if any(c.isdigit() for c in line) else line) or None
+
+
+def _last_line(plain: str) -> str | None:
+    return _comes_to(_bare(plain.rpartition("\n")[2]))
+
+
+def _comes_to(line: str) -> str | None:
+    """The right side of the line's last equation; the line itself where it has few words; else what follows
+    its verb, or its last number; None for a line of words that says no number."""
     if "=" in line:
-        line = line.rsplit("=", 1)[1].strip()
-    if line and len(line) <= 60:
-        return line.removesuffix(".").strip() or None
-    number = None
-    for number in _NUMBER.finditer(plain):
-        pass
-    return number.group() if number else None
+        line = _bare(line.rpartition("=")[2])
+    elif _words(line) > 3:
+        line = _bare(_SENTENCE_END.split(line)[-1] or line)
+        verbs = [m.end() for m in _COPULA.finditer(line)]
+        line = line[verbs[-1] :].strip() if verbs else line
+    if _words(line) <= (3 if any(c.isdigit() for c in line) else 2) and 0 < len(line) <= 60:
+        return line
+    return _last(_NUMBER, line)
+
+
+def _words(line: str) -> int:
+    return sum(any(c.isalpha() for c in word) for word in line.split())

@@ -1,0 +1,31 @@
+"""Where the tests find what they share, and the settings of hypothesis for all of them."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# No backend is probed for, and nothing goes to an accelerator that somebody is using.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# The same examples every time: a test that fails must fail again.
+settings.register_profile("showwork", derandomize=True, deadline=None, max_examples=200, database=None)
+settings.load_profile("showwork")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The public data sets beside the repository; tests that need them are skipped where they are not."""
+    folder = ROOT / ".." / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the public data sets in ../shared/data")
+    return folder
