@@ -1,0 +1,222 @@
+"""The command line: the verbs and the set-up of the process, and nothing else.
+
+Whatever is heavy is imported inside its verb, so that `--help`, `grade` and `check` start at once and never
+load JAX.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+app = typer.Typer(
+    name="showwork",
+    help="Teach an open Gemma model to show its work, and check that the work is right.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/tiny.yaml")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[A.B=VALUE]...", help="values to change, e.g. grpo.steps=40")
+]
+Folder = Annotated[Path | None, typer.Option("--dir", help="the run directory [runs/<name of the recipe>]")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing but the result")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each step")]
+# Read by `main` from the arguments themselves; declared so that every verb accepts and explains it.
+Debug = Annotated[bool, typer.Option("--debug", help="show where an error comes from")]
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    folder: Folder = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Do everything a recipe says: data, SFT, GRPO, evaluation, export, report.
+
+    The same command again resumes where the last one stopped.
+    """
+    _train("run", recipe, overrides, folder, quiet, as_json)
+
+
+@app.command()
+def pretrain(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    folder: Folder = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train the tiny base model from nothing. The same command again resumes."""
+    _train("pretrain", recipe, overrides, folder, quiet, as_json)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="tiny, a model's folder, or a run")],
+    data: Annotated[str | None, typer.Option("--data", help="a source, or a file of tasks")] = None,
+    stage: Annotated[str | None, typer.Option("--stage", help="of a run: base, sft or grpo")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate a model, or the model that a stage of a run has left."""
+    _set_up_jax()
+    from showwork import stages
+    from showwork.show.screen import Screen
+
+    _print(stages.evaluate_only(model, data, stage, Screen(quiet=quiet)), as_json)
+
+
+@app.command()
+def grade(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines: question, answer, completion")],
+    page: Page = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Grade completions in a file: the answers against the gold ones, and every step of the work."""
+    from showwork.verify.files import grade_file
+
+    _show_checked(grade_file(file), page, as_json)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a text, or JSON lines: question, completion")],
+    page: Page = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Check the work in a file, step by step; no gold answers are needed."""
+    from showwork.verify.files import check_file
+
+    _show_checked(check_file(file), page, as_json)
+
+
+def _train(
+    verb: str, file: Path, overrides: list[str] | None, folder: Path | None, quiet: bool, as_json: bool
+) -> None:
+    from showwork.recipe import RecipeError, load
+    from showwork.run import open_run
+
+    recipe = load(file, overrides or ())
+    if recipe.kind != verb:
+        raise RecipeError(f"recipe {file}: is for `showwork {recipe.kind}`, not for `showwork {verb}`")
+    with open_run(folder or Path("runs") / recipe.name, recipe, file.read_text(encoding="utf-8")) as opened:
+        _set_up_jax()
+        from showwork import stages
+        from showwork.clock import Deadline
+        from showwork.show.screen import Screen
+
+        deadline, screen = Deadline(time.time(), recipe.hours), Screen(quiet=quiet)
+        do = stages.run_all if verb == "run" else stages.pretrain
+        _print(do(recipe, opened, deadline, screen), as_json)
+
+
+def _show_checked(checked: Any, page: Path | None, as_json: bool) -> None:
+    from showwork.show import checked as pages
+
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(pages.render(checked), encoding="utf-8")
+    _print(pages.summary(checked), as_json)
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    """The result, on stdout: as JSON, or one line a value."""
+    from showwork.run import to_json
+
+    if as_json:
+        print(json.dumps(to_json(result), indent=2, ensure_ascii=False))
+        return
+    for name, value in result.items():
+        print(
+            f"{name}: {value if isinstance(value, str) else json.dumps(to_json(value), ensure_ascii=False)}"
+        )
+
+
+def _set_up_jax() -> None:
+    """What must be in the environment before JAX is imported; what the user has set stays."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "showwork" / "jax"
+    defaults = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "2",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    # Without an accelerator's plug-in there is nothing to look for, and looking can take long and be noisy.
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "jax_plugins", "libtpu")
+    if not any(importlib.util.find_spec(name) for name in plugins):
+        defaults["JAX_PLATFORMS"] = "cpu"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code. 0: done · 1: a defect, with its traceback · 2: something the user can
+    mend, in one line · 130: interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(args=arguments, prog_name="showwork", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        print("showwork: interrupted; the same command again resumes", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        known = _for_the_user(error)
+        if known is None or "--debug" in arguments:
+            traceback.print_exc()
+        if known is not None:
+            print(f"showwork: {known}", file=sys.stderr)
+        return 1 if known is None else 2
+
+
+def _for_the_user(error: Exception) -> str | None:
+    """One line for an error that the user can mend, None for a defect.
+
+    What the package itself raises as ValueError is written for the user. The same type out of a library is
+    a defect of ours, or unknown, and keeps its traceback.
+    """
+    if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):  # the host; a device
+        return "out of memory; choose smaller batches (sft.batch, grpo.micro_prompts, evaluate.batch)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, ValueError) and _raised_here(error):
+        return " ".join(str(error).split())
+    return None
+
+
+def _raised_here(error: Exception) -> bool:
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].split(".")[0] in ("showwork", "__main__")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
