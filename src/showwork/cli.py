@@ -13,13 +13,11 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 app = typer.Typer(
     name="showwork",
     help="Teach an open Gemma model to show its work, and check that the work is right.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -178,12 +176,12 @@ def main(arguments: list[str] | None = None) -> int:
     mend, in one line · 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = app(args=arguments, prog_name="showwork", standalone_mode=False)
+        result = app(args=arguments or ["--help"], prog_name="showwork", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        print(f"showwork: {error.format_message()} (see --help)", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("showwork: interrupted; the same command again resumes", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has seen enough
