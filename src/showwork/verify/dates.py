@@ -7,6 +7,9 @@ impossible; it also keeps the other reading, so that a comparison can see that i
 import re
 from dataclasses import dataclass
 
+from showwork.types import Reading, Verdict
+from showwork.verify.latex import unwrap
+
 _MONTHS = [
     "january",
     "february",
@@ -202,3 +205,48 @@ def same_time(answer: Clock, gold: Clock) -> bool:
     if answer.open or gold.open:
         return answer.seconds % 43200 == gold.seconds % 43200
     return answer.seconds == gold.seconds
+
+
+def grade_date(answer: str, gold: str) -> Reading:
+    """The verdict on a date; a year on one side only is no conflict."""
+    target = read_dates(unwrap(gold))
+    if not target or len(target) != 1:
+        return Reading(Verdict.UNGRADABLE, None, "the gold answer is no date")
+    text = unwrap(answer)
+    said = read_dates(text)
+    if not said:
+        return Reading(Verdict.WRONG, None, "no date" if said is not None else "not a possible date")
+    if any(d != said[0] for d in said):
+        return Reading(Verdict.WRONG, text, "two different dates")
+    mine, theirs = said[0], target[0]
+    read = "-".join(f"{n:02d}" for n in (mine.year, mine.month, mine.day) if n is not None)
+    same = (mine.month, mine.day) == (theirs.month, theirs.day)
+    years = mine.year == theirs.year or mine.year is None or theirs.year is None
+    if same and years:
+        return Reading(
+            Verdict.RIGHT,
+            read,
+            "equal" if mine.year == theirs.year else "equal; the year is on one side only",
+        )
+    crossed = (mine.month, mine.day) == (theirs.day, theirs.month) and years
+    if crossed and mine.swapped != theirs.swapped:
+        return Reading(Verdict.UNGRADABLE, read, "day and month could be either way round")
+    return Reading(Verdict.WRONG, read, "another date")
+
+
+def grade_time(answer: str, gold: str) -> Reading:
+    """The verdict on a clock time."""
+    target = read_times(unwrap(gold))
+    if not target or len(target) != 1:
+        return Reading(Verdict.UNGRADABLE, None, "the gold answer is no clock time")
+    text = unwrap(answer)
+    said = read_times(text)
+    if not said:
+        return Reading(Verdict.WRONG, None, "no clock time")
+    if any(not same_time(t, said[0]) for t in said):
+        return Reading(Verdict.WRONG, text, "two different times")
+    same = all(same_time(t, target[0]) for t in said)
+    reason = "equal" if same else "another time"
+    if same and said[0].open != target[0].open:
+        reason = "equal on the clock face; a.m. or p.m. is on one side only"
+    return Reading(Verdict.RIGHT if same else Verdict.WRONG, text, reason)

@@ -22,9 +22,9 @@ _REPLACED = {
     r"\times": "×", r"\cdot": "·", r"\div": "÷", r"\pm": "±", r"\approx": "≈", r"\leq": "≤", r"\geq": "≥",
     r"\le": "≤", r"\ge": "≥", r"\neq": "≠", r"\ne": "≠", r"\pi": "π", r"\infty": "∞", r"\degree": "°",
     r"\Omega": "Ω", r"\mu": "μ", r"\quad": " ", r"\qquad": " ", r"\left": "", r"\right": "", r"\ldots": "...",
-    r"\dots": "...", r"\lt": "<", r"\gt": ">", r"\euro": "€", r"\pounds": "£", r"\displaystyle": "", r"\cup": "∪",
-    r"\in": "∈", r"\to": "→", r"\rightarrow": "→", r"\Rightarrow": "⇒", r"\implies": "⇒", r"\therefore": "",
-    r"\circ": "°", r"\colon": ":", r"\textdollar": "$", r"\big": "", r"\Big": "", r"\bigl": "", r"\bigr": "",
+    r"\dots": "...", r"\lt": "<", r"\gt": ">", r"\euro": "€", r"\pounds": "£", r"\displaystyle": "",
+    r"\cup": "∪", r"\in": "∈", r"\to": "→", r"\rightarrow": "→", r"\Rightarrow": "⇒", r"\implies": "⇒",
+    r"\therefore": "", r"\circ": "°", r"\colon": ":", r"\textdollar": "$", r"\big": "", r"\Big": "", r"\bigl": "", r"\bigr": "",
     r"\textdegree": "°", r"\sim": "~", r"\celsius": "°C", r"\percent": "%",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -33,9 +33,9 @@ _MAX_BOXES = 8
 
 
 def unwrap(text: str) -> str:
-    """Plain text of an answer without its wrapping; real LaTeX stays. For short text (cut it first).
+    r"""Plain text of an answer without its wrapping; real LaTeX stays. For short text (cut it first).
 
-    >>> unwrap(r"$\\\\boxed{\\\\frac{1}{2}\\\\text{ cup}}$"), unwrap("**42**"), unwrap(r"\\\\$18"), unwrap("$18")
+    >>> unwrap(r"$\boxed{\frac{1}{2}\text{ cup}}$"), unwrap("**42**"), unwrap(r"\$18"), unwrap("$18")
     ('1/2 cup', '42', '$18', '$18')
     """
     text = plain(text)

@@ -1,9 +1,16 @@
 """Reading lists, tuples, sets and ranges: brackets, items, names of items."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from showwork.types import Reading, Verdict
+from showwork.verify.latex import unwrap
 from showwork.verify.numbers import read_number
+from showwork.verify.phrases import amounts_in
+from showwork.verify.texts import core
+
+Same = Callable[[str, str], Verdict]
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _NAME = re.compile(r"^\s*([A-Za-z]\w{0,2}(?:_\w)?)\s*(?:=|:|∈)\s*")
@@ -81,4 +88,109 @@ def _split(text: str, separator: str) -> list[str]:
             out.append(piece.removeprefix("and ").removeprefix("or "))
         else:
             out += _WORD_SEPARATOR.split(re.sub(r"^\s*(?:and|or)\s+", "", piece))
+    return out
+
+
+_PLUS_MINUS = re.compile(r"^(.*?)±\s*([\d.,/]+)(.*)$", re.DOTALL)
+
+
+def _spread(text: str) -> str:
+    """`±3` as its two values."""
+    match = _PLUS_MINUS.match(text)
+    if match and not re.search(r"[\d)]\s*$", match.group(1)):
+        return f"{match.group(1)}{match.group(2)}, -{match.group(2)}{match.group(3)}"
+    return text
+
+
+def grade_list(answer: str, gold: str, same: Same) -> Reading:
+    """The verdict on a list: brackets, number of items, names, and the items by `same`, in order where the
+    gold's brackets or words say that order matters."""
+    target = read_items(_spread(unwrap(gold)))
+    if target is None:
+        return Reading(Verdict.UNGRADABLE, None, "the gold answer is no list")
+    text = _spread(unwrap(answer))
+    said = _said_items(text, target)
+    if said is None:
+        return Reading(Verdict.WRONG, None, "no list")
+    read = ", ".join(said.items)
+    both = said.brackets + target.brackets
+    if (
+        said.brackets
+        and target.brackets
+        and said.brackets != target.brackets
+        and (len(target.items) == 2 or "{" in both)
+    ):
+        return Reading(Verdict.WRONG, read, f"brackets {said.brackets} are not {target.brackets}")
+    mine, theirs = list(said.items), list(target.items)
+    if target.brackets == "{}":
+        mine, theirs = _distinct(mine, same), _distinct(theirs, same)
+    if len(mine) != len(theirs):
+        return Reading(Verdict.WRONG, read, f"{len(mine)} items, not {len(theirs)}")
+    if said.names and target.names:
+        if sorted(said.names) != sorted(target.names) and len(set(target.names)) == len(target.names):
+            return Reading(Verdict.WRONG, read, "other names")
+        if len(set(target.names)) == len(target.names):
+            by_name = dict(zip(said.names, mine, strict=True))
+            mine = [by_name[n] for n in target.names]
+            return _in_order(mine, theirs, read, same)
+    numeric = all(amounts_in(i) not in (None, []) for i in theirs)
+    if target.brackets == "{}" or (not target.brackets and numeric):
+        return _any_order(mine, theirs, read, same)
+    result = _in_order(mine, theirs, read, same)
+    if (
+        result.verdict is Verdict.WRONG
+        and not target.brackets
+        and (_any_order(mine, theirs, read, same).verdict is Verdict.RIGHT)
+    ):
+        return Reading(Verdict.UNGRADABLE, read, "the same items in another order")
+    return result
+
+
+def _said_items(text: str, target: Items) -> Items | None:
+    """The answer's list, also from within a sentence ("The roots are 2 and 3")."""
+    found = read_items(core(text), len(target.items))
+    if found and (found.brackets or not re.search(r"\b(?:are|is|were)\b|:", found.items[0])):
+        return found
+    opening = [i for i in (text.find(c) for c in "([{") if i >= 0]
+    closing = max(text.rfind(c) for c in ")]}")
+    if target.brackets and opening and closing > min(opening):
+        inner = read_items(text[min(opening) : closing + 1], len(target.items))
+        if inner:
+            return inner
+    tail = re.split(r"\b(?:are|is|were)\b|:", text)[-1]
+    return read_items(tail, len(target.items))
+
+
+def _same_item(answer: str, gold: str, same: Same) -> Verdict:
+    if "".join(answer.split()) == "".join(gold.split()):
+        return Verdict.RIGHT
+    return same(answer, gold)
+
+
+def _in_order(mine: list[str], theirs: list[str], read: str, same: Same) -> Reading:
+    verdicts = [_same_item(a, g, same) for a, g in zip(mine, theirs, strict=True)]
+    if all(v is Verdict.RIGHT for v in verdicts):
+        return Reading(Verdict.RIGHT, read, "equal")
+    if any(v in (Verdict.WRONG, Verdict.MISSING) for v in verdicts) or all(
+        len(g.split()) <= 2 for g in theirs
+    ):
+        return Reading(Verdict.WRONG, read, "different items")
+    return Reading(Verdict.UNGRADABLE, read, "some items could not be compared")
+
+
+def _any_order(mine: list[str], theirs: list[str], read: str, same: Same) -> Reading:
+    left = list(theirs)
+    for item in mine:
+        match = next((g for g in left if _same_item(item, g, same) is Verdict.RIGHT), None)
+        if match is None:
+            return Reading(Verdict.WRONG, read, f"{item} is not in the gold")
+        left.remove(match)
+    return Reading(Verdict.RIGHT, read, "equal")
+
+
+def _distinct(items: list[str], same: Same) -> list[str]:
+    out: list[str] = []
+    for item in items:
+        if not any(_same_item(item, other, same) is Verdict.RIGHT for other in out):
+            out.append(item)
     return out

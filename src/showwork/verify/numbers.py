@@ -78,8 +78,8 @@ def _vulgar(match: re.Match[str]) -> str:
 @dataclass(frozen=True, slots=True)
 class Literal:
     """A number as written: its value (None where it is out of bounds, such as 1e999 or 5/0), the end of
-    its text, its digits after the decimal point (negative for 6.02e23; None where it is no decimal: a fraction
-    or a whole number with an exponent), its significant digits, and whether it is written as a fraction."""
+    its text, its digits after the decimal point (negative for 6.02e23; None where it is no decimal: a
+    fraction or a whole number with an exponent), its significant digits, and whether it is a fraction."""
 
     value: Fraction | None
     end: int
@@ -109,7 +109,7 @@ _MIXED = re.compile(r"(?:[ -]|\s+and\s+|\s+&\s+)(\d+)\s?/\s?(\d+)(?![\d/]|[.,]\d
 
 
 def literal_at(text: str, start: int = 0) -> Literal | None:
-    """The longest unsigned number literal that begins exactly at `start` of plain text; None where none does.
+    """The longest unsigned number that begins exactly at `start` of plain text; None where none does.
 
     >>> literal_at("1,234.50 m").value, literal_at("3 1/2 cups").end, literal_at("5/0").value
     (Fraction(2469, 2), 5, None)

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from showwork.verify.nouns import GENERIC, noun_at, singular
 from showwork.verify.numbers import literal_at
 from showwork.verify.units import Unit, convert, find_units
 from showwork.verify.words import NUMBER_WORDS, SCALES, word_number
@@ -54,6 +55,7 @@ _AND_PART = re.compile(
     r"\s+and\s+(?:(?:a|one)\s+(half|third|quarter|fourth)|(half|three[ -]quarters))\b", re.I
 )
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b|pct\b\.?|percentage\b)(?:\s*-?\s*points?\b)?", re.I)
+_OUT_OF = re.compile(r"\s+out\s+of\s+(?:every\s+)?(\d{1,9})\b(?![.,/]\d)", re.I)
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _UNIT_WORD = re.compile(r"[^\s,;()=<>≤≥≈!?|:]+(?:\([^\s()]{1,12}\))?")
 _MORE = re.compile(
@@ -62,201 +64,6 @@ _MORE = re.compile(
 )
 _PER = re.compile(r"\s*(?:(?:per|/|for\s+each|for\s+every)\s*(?:an?\s+)?([^\W\d_]+)|(each|apiece)\b)", re.I)
 _INTO = re.compile(r"\s+(?:of\s+)?(?:an?|the|one)\s+")
-_STOPS = frozenset(
-    [
-        "in",
-        "on",
-        "at",
-        "for",
-        "with",
-        "from",
-        "left",
-        "remaining",
-        "total",
-        "altogether",
-        "per",
-        "each",
-        "every",
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "but",
-        "to",
-        "is",
-        "are",
-        "was",
-        "were",
-        "will",
-        "would",
-        "can",
-        "could",
-        "should",
-        "because",
-        "since",
-        "as",
-        "so",
-        "than",
-        "more",
-        "fewer",
-        "less",
-        "that",
-        "which",
-        "who",
-        "he",
-        "she",
-        "they",
-        "it",
-        "we",
-        "you",
-        "i",
-        "this",
-        "these",
-        "those",
-        "there",
-        "have",
-        "has",
-        "had",
-        "do",
-        "does",
-        "did",
-        "be",
-        "been",
-        "if",
-        "when",
-        "while",
-        "after",
-        "before",
-        "by",
-        "into",
-        "not",
-        "no",
-        "only",
-        "also",
-        "too",
-        "then",
-        "thus",
-        "therefore",
-        "hence",
-        "about",
-        "around",
-        "over",
-        "under",
-        "out",
-        "up",
-        "down",
-        "all",
-        "both",
-        "answer",
-        "equals",
-        "times",
-        "plus",
-        "minus",
-        "divided",
-        "multiplied",
-        "together",
-        "away",
-        "apart",
-        "long",
-        "tall",
-        "high",
-        "wide",
-        "deep",
-        "old",
-        "older",
-        "younger",
-        "ago",
-        "later",
-        "earlier",
-        "faster",
-        "slower",
-        "longer",
-        "shorter",
-        "heavier",
-        "now",
-        "today",
-        "tomorrow",
-        "yesterday",
-        "instead",
-        "rather",
-        "either",
-        "neither",
-        "nor",
-        "like",
-        "such",
-        "its",
-        "his",
-        "her",
-        "their",
-        "my",
-        "our",
-        "your",
-        "greater",
-        "larger",
-        "bigger",
-        "smaller",
-        "higher",
-        "lower",
-        "exactly",
-        "approximately",
-        "roughly",
-        "maybe",
-        "probably",
-        "x",
-    ]
-)
-_GENERIC = frozenset(
-    [
-        "item",
-        "thing",
-        "unit",
-        "object",
-        "number",
-        "answer",
-        "one",
-        "total",
-        "piece",
-        "time",
-        "way",
-        "possibility",
-        "option",
-        "case",
-    ]
-)
-_SAME_NOUN = {
-    "people": "person", "persons": "person", "children": "child", "kids": "child", "kid": "child", "men": "man",
-    "women": "woman", "feet": "foot", "teeth": "tooth", "mice": "mouse", "geese": "goose", "oxen": "ox",
-    "dice": "die", "leaves": "leaf", "knives": "knife", "wolves": "wolf", "loaves": "loaf", "halves": "half",
-    "lives": "life", "wives": "wife", "shelves": "shelf", "calves": "calf", "thieves": "thief", "bike": "bicycle",
-    "bikes": "bicycle", "pens": "pen", "pcs": "piece", "pc": "piece", "individual": "person", "buses": "bus",
-    "cactus": "cactus", "cacti": "cactus", "series": "series", "species": "species", "photo": "photo",
-    "photograph": "photo", "photographs": "photo", "pics": "photo", "gases": "gas", "quizzes": "quiz",
-    "movies": "movie", "cookies": "cookie", "pies": "pie", "ties": "tie", "zombies": "zombie", "calories": "calorie",
-    "brownies": "brownie", "smoothies": "smoothie", "selfies": "selfie", "hoodies": "hoodie", "axes": "axe",
-}  # fmt: skip
-
-
-def singular(noun: str) -> str:
-    """The singular of a counted noun, by rule and a short list of exceptions; lower case.
-
-    >>> [singular(w) for w in ("Apples", "boxes", "cherries", "people", "glass", "bus", "houses")]
-    ['apple', 'box', 'cherry', 'person', 'glass', 'bus', 'house']
-    """
-    noun = noun.lower()
-    if noun in _SAME_NOUN:
-        return _SAME_NOUN[noun]
-    if len(noun) <= 3 or not noun.endswith("s") or noun.endswith(("ss", "us", "is")):
-        return noun
-    if noun.endswith("ies"):
-        return noun[:-3] + "y"
-    if noun.endswith(("ches", "shes", "xes", "sses", "zes")) and not noun.endswith(
-        ("axes", "prizes", "sizes")
-    ):
-        return noun[:-2]
-    if noun.endswith(("toes", "roes", "goes")):
-        return noun[:-2]
-    return noun[:-1]
 
 
 def amounts_in(text: str) -> list[Amount] | None:
@@ -326,6 +133,9 @@ def _in_digits(text: str, start: int) -> Amount | None:
             else NUMBER_WORDS[(part.group(1) or part.group(2)).lower()]
         )
         end, places = part.end(), None
+    if (of := _OUT_OF.match(text, end)) and not currency and int(of.group(1)):
+        ratio = Amount(sign * value / int(of.group(1)), "", first, of.end(), fraction=True)
+        return replace(ratio, text=text[first : of.end()])
     while word := _SCALE_WORD.match(text, end):
         scale, end, words = scale * SCALES[word.group(1).lower()], word.end(), True
     step = Fraction(10) ** -places * scale if places else None  # 0: a whole number
@@ -342,6 +152,10 @@ def _in_digits(text: str, start: int) -> Amount | None:
     )
     if ordinal := _ORDINAL.match(text, end):
         return replace(amount, end=ordinal.end(), text=text[first : ordinal.end()])
+    into = _INTO.match(text, end) if literal.fraction else None
+    if into and _unit_at(text, into.end() - 1)[0]:  # "3/4 of a cup"
+        end = into.end() - 1
+        amount = replace(amount, end=end)
     amount = _with_unit(text, amount)
     following = text[amount.end : amount.end + 1]
     if amount.end == end and (following.isalpha() or following == "_"):
@@ -442,19 +256,15 @@ def _with_unit(text: str, amount: Amount) -> Amount:
             part = NUMBER_WORDS[half.group(1).lower()]
             amount = replace(amount, value=amount.value + part, end=half.end())
     elif not amount.units:
-        noun, stop = _noun_at(text, at)
+        noun, stop = noun_at(text, at)
         if noun:
-            amount = replace(amount, noun=None if noun in _GENERIC else noun, end=stop)
+            amount = replace(amount, noun=None if noun in GENERIC else noun, end=stop)
     per = _PER.match(text, amount.end)
     if per and (per.group(1) or per.group(2)):
-        whole, stop = _unit_at(text, amount.end + (len(per.group()) - len(per.group().lstrip()))), per.end()
-        del whole
+        stop = per.end()
         of = singular(per.group(1)) if per.group(1) else None
         joined = _rate(amount.units, per.group(1)) if per.group(1) else ()
-        if joined:
-            amount = replace(amount, units=joined, end=stop)
-        else:
-            amount = replace(amount, per=of, end=stop)
+        amount = replace(amount, units=joined, end=stop) if joined else replace(amount, per=of, end=stop)
     return amount
 
 
@@ -509,31 +319,6 @@ def _is_unit_here(candidate: str, text: str, start: int, end: int) -> bool:
             return False
         return not rest or not (rest[0].isalpha() or rest[0] == "(")
     return True
-
-
-def _noun_at(text: str, start: int) -> tuple[str | None, int]:
-    """The head of the noun phrase that begins at `start`, singular, and the phrase's end."""
-    at, head, end = start, None, start
-    for count in range(4):
-        while text[at : at + 1] in (" ",):
-            at += 1
-        match = _WORD.match(text, at)
-        if match is None or (at == start and count == 0 and text[start - 1 : start] not in (" ", "-")):
-            break
-        word = match.group().lower()
-        if word in _STOPS or word in SCALES or (word_number([word]) and word != "pair"):
-            break
-        if count and (word.endswith(("ed", "ing", "ly")) or word == "of"):
-            break
-        if word == "of" or len(word) < 2:
-            break
-        head, at, end = word, match.end(), match.end()
-        if text[at : at + 3] == "(s)":
-            end = at + 3
-            break
-        if text[at : at + 1] != " ":
-            break
-    return (singular(head), end) if head else (None, start)
 
 
 _JOINT = re.compile(r"\s*(?:,|and|&|,\s*and)?\s*")

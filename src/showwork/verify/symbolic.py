@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -177,15 +178,41 @@ def _compare(answer: str, gold: str) -> tuple[bool | None, str]:
     """In the worker: both sides boxed, so that nothing picks a stray number out of them."""
     from math_verify import parse, verify
 
-    read = [parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in (gold, answer)]
+    read = [parse(f"\\boxed{{{_spelled(text)}}}", parsing_timeout=None) for text in (gold, answer)]
     if not read[0] or all(isinstance(r, str) for r in read[0]):
         return None, "the gold could not be read as an expression"
     if not read[1] or all(isinstance(r, str) for r in read[1]):
         return None, "the answer could not be read as an expression"
+    if _proportional(read[0][0], read[1][0]):
+        return True, "the same equation"
     same = verify(read[0], read[1], float_rounding=12, timeout_seconds=None, strict=True)
     if same and not _same_size(read[0][0], read[1][0]):
         return False, "different value"
     return bool(same), "equal by algebra" if same else "not equal by algebra"
+
+
+# What math-verify reads otherwise than a person: degrees (it drops the sign) and bare function names.
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\\circ|\^\s*\{\s*\\circ\s*\}|°)")
+_BARE = re.compile(r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln|theta|alpha|beta)(?![A-Za-z])")
+
+
+def _spelled(text: str) -> str:
+    text = _DEGREES.sub(r"(\1 \\cdot \\pi / 180)", text)
+    text = _BARE.sub(r"\\\1 ", text).replace("π", "\\pi ").replace("\u221a", "\\sqrt")
+    return text.replace("≤", "\\leq ").replace("≥", "\\geq ").replace("×", "\\times ").replace("·", "\\cdot ")
+
+
+def _proportional(gold: Any, answer: Any) -> bool:
+    """Whether two equations say the same: the difference of one's sides is a constant times the other's."""
+    from sympy import Eq, simplify
+
+    if not (isinstance(gold, Eq) and isinstance(answer, Eq)):
+        return False
+    a, b = gold.lhs - gold.rhs, answer.lhs - answer.rhs
+    if a.free_symbols != b.free_symbols or not a.free_symbols:
+        return False
+    ratio = simplify(a / b)
+    return bool(ratio.is_number and ratio != 0)
 
 
 def _same_size(gold: Any, answer: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Comparing words: choices by letter, yes and no, and free text by normalised equality.
+"""Comparing words: yes and no, and free text by normalised equality.
 
 Free text that is not equal after normalising is not wrong but open: no part of an answer is ever counted.
 """
@@ -11,26 +11,28 @@ from showwork.verify.phrases import singular
 
 _ARTICLE = re.compile(r"\b(?:the|an?)\b")
 _NOT_WORD = re.compile(r"[^\w%°$€£+<>=/&#-]+|(?<!\w)[-]+(?!\w)|_")
-_LEAD = re.compile(
+LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence|then)\b[,:]?\s*)?(?:(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|right\s+)?"
-    r"(?:answer|result|conclusion|choice|option)\s*(?:is|was|:|=|would be)\s*:?\s*|(?:it|this|that|they)(?:'s|\s+is|\s+was|\s+are)\s+"
-    r"|answer\s*->\s*)(?!not\b|n't)",
+    r"(?:answer|result|conclusion|choice|option)\s*(?:is|was|:|=|would be)\s*:?\s*"
+    r"|(?:it|this|that|they)(?:'s|\s+is|\s+was|\s+are)\s+|answer\s*->\s*)(?!not\b|n't)",
     re.IGNORECASE,
 )
 _TAIL = re.compile(
-    r"(?:\s*\([^()]*\)|[,;.]?\s+(?:because|since|as it|which|due to)\b.*)\s*[.!]*$", re.IGNORECASE | re.DOTALL
+    r"(?:\s+\([^()]*\)|[,;.]?\s+(?:because|since|as it|which|due to)\b.*)\s*[.!]*$", re.IGNORECASE | re.DOTALL
 )
 # British spellings with their American ones, where no rule covers them.
 _SPELLING = {
-    "grey": "gray", "metre": "meter", "litre": "liter", "centre": "center", "theatre": "theater", "fibre": "fiber",
-    "aluminium": "aluminum", "sulphur": "sulfur", "sulphuric": "sulfuric", "haemoglobin": "hemoglobin",
-    "oxygenised": "oxygenized", "oesophagus": "esophagus", "tyre": "tire", "plough": "plow", "defence": "defense",
-    "jewellery": "jewelry", "programme": "program", "cheque": "check", "anaemia": "anemia", "foetus": "fetus",
-    "travelled": "traveled", "traveller": "traveler", "travelling": "traveling", "mould": "mold", "catalogue": "catalog",
-    "dialogue": "dialog", "analogue": "analog", "skilful": "skillful", "enrol": "enroll", "pyjamas": "pajamas",
-    "leukaemia": "leukemia", "paediatric": "pediatric", "manoeuvre": "maneuver", "licence": "license", "whisky": "whiskey",
-    "diarrhoea": "diarrhea", "caesium": "cesium", "kilometre": "kilometer", "centimetre": "centimeter",
-    "millimetre": "millimeter", "millilitre": "milliliter", "offence": "offense", "storey": "story", "moustache": "mustache",
+    "grey": "gray", "metre": "meter", "litre": "liter", "centre": "center", "theatre": "theater",
+    "fibre": "fiber", "aluminium": "aluminum", "sulphur": "sulfur", "sulphuric": "sulfuric",
+    "haemoglobin": "hemoglobin", "oxygenised": "oxygenized", "oesophagus": "esophagus", "tyre": "tire",
+    "plough": "plow", "defence": "defense", "jewellery": "jewelry", "programme": "program",
+    "cheque": "check", "anaemia": "anemia", "foetus": "fetus", "travelled": "traveled",
+    "traveller": "traveler", "travelling": "traveling", "mould": "mold", "catalogue": "catalog",
+    "dialogue": "dialog", "analogue": "analog", "skilful": "skillful", "enrol": "enroll",
+    "pyjamas": "pajamas", "leukaemia": "leukemia", "paediatric": "pediatric", "manoeuvre": "maneuver",
+    "licence": "license", "whisky": "whiskey", "diarrhoea": "diarrhea", "caesium": "cesium",
+    "kilometre": "kilometer", "centimetre": "centimeter", "millimetre": "millimeter",
+    "millilitre": "milliliter", "offence": "offense", "storey": "story", "moustache": "mustache",
 }  # fmt: skip
 _OUR = re.compile(r"\b(\w{2,})our(s|ed|ing|ful|able|ite|less|hood)?\b")
 _ISE = re.compile(r"\b(\w{3,})(is|ys)(e|es|ed|ing|ation|ations)\b")
@@ -49,9 +51,111 @@ _NOT_OUR = {
     "velour",
 }
 _COUNTRIES = frozenset(
-    ["afghanistan", "argentina", "australia", "austria", "bangladesh", "belgium", "brazil", "bulgaria", "cambodia", "canada", "chile", "china", "colombia", "croatia", "cuba", "denmark", "egypt", "england", "ethiopia", "finland", "france", "germany", "ghana", "greece", "hungary", "iceland", "india", "indonesia", "iran", "iraq", "ireland", "israel", "italy", "jamaica", "japan", "jordan", "kenya", "kuwait", "laos", "lebanon", "libya", "malaysia", "mali", "malta", "mexico", "mongolia", "morocco", "mozambique", "myanmar", "nepal", "netherlands", "nigeria", "norway", "oman", "pakistan", "panama", "peru", "philippines", "poland", "portugal", "qatar", "romania", "russia", "rwanda", "scotland", "senegal", "serbia", "singapore", "slovakia", "slovenia", "somalia", "spain", "sudan", "sweden", "switzerland", "syria", "taiwan", "tanzania", "thailand", "tunisia", "turkey", "uganda", "uk", "ukraine", "uruguay", "usa", "venezuela", "vietnam", "wales", "yemen", "zambia", "zimbabwe"]
-) | {"new zealand", "south korea", "north korea", "south africa", "saudi arabia", "united states", "united kingdom",
-     "czech republic", "costa rica", "sri lanka", "united states of america"}  # fmt: skip
+    [
+        "afghanistan",
+        "argentina",
+        "australia",
+        "austria",
+        "bangladesh",
+        "belgium",
+        "brazil",
+        "bulgaria",
+        "cambodia",
+        "canada",
+        "chile",
+        "china",
+        "colombia",
+        "croatia",
+        "cuba",
+        "denmark",
+        "egypt",
+        "england",
+        "ethiopia",
+        "finland",
+        "france",
+        "germany",
+        "ghana",
+        "greece",
+        "hungary",
+        "iceland",
+        "india",
+        "indonesia",
+        "iran",
+        "iraq",
+        "ireland",
+        "israel",
+        "italy",
+        "jamaica",
+        "japan",
+        "jordan",
+        "kenya",
+        "kuwait",
+        "laos",
+        "lebanon",
+        "libya",
+        "malaysia",
+        "mali",
+        "malta",
+        "mexico",
+        "mongolia",
+        "morocco",
+        "mozambique",
+        "myanmar",
+        "nepal",
+        "netherlands",
+        "nigeria",
+        "norway",
+        "oman",
+        "pakistan",
+        "panama",
+        "peru",
+        "philippines",
+        "poland",
+        "portugal",
+        "qatar",
+        "romania",
+        "russia",
+        "rwanda",
+        "scotland",
+        "senegal",
+        "serbia",
+        "singapore",
+        "slovakia",
+        "slovenia",
+        "somalia",
+        "spain",
+        "sudan",
+        "sweden",
+        "switzerland",
+        "syria",
+        "taiwan",
+        "tanzania",
+        "thailand",
+        "tunisia",
+        "turkey",
+        "uganda",
+        "uk",
+        "ukraine",
+        "uruguay",
+        "usa",
+        "venezuela",
+        "vietnam",
+        "wales",
+        "yemen",
+        "zambia",
+        "zimbabwe",
+        "new-zealand",
+        "south-korea",
+        "north-korea",
+        "south-africa",
+        "saudi-arabia",
+        "united-states",
+        "united-kingdom",
+        "czech-republic",
+        "costa-rica",
+        "sri-lanka",
+    ]
+)
 # People whose surname alone means them: a full name is accepted for the surname, and the reverse.
 _PEOPLE = {
     name.rsplit(None, 1)[-1]: name
@@ -150,7 +254,7 @@ def same_text(answer: str, gold: str, aliases: Sequence[str] = ()) -> str | None
         if target in _PEOPLE.values() and _PEOPLE.get(said) == target:
             return "the person's surname"
     place, _, country = core(answer).rpartition(",")
-    if place and normal(country) in _COUNTRIES and normal(place) == target:
+    if place and normal(country).replace(" ", "-") in _COUNTRIES and normal(place) == target:
         return "equal, with its country"
     return None
 
@@ -162,7 +266,7 @@ def _last_singular(text: str) -> list[str]:
 
 def core(text: str) -> str:
     """An answer's text without the sentence around it ("The answer is Paris, because …")."""
-    text = _LEAD.sub("", text.strip(), count=1)
+    text = LEAD.sub("", text.strip(), count=1)
     shorter = _TAIL.sub("", text)
     return (shorter if shorter.strip(" .,") else text).strip()
 
@@ -172,6 +276,14 @@ _NO = {"no", "false", "incorrect", "wrong", "invalid", "untrue", "n", "nope", "f
 _POLAR = re.compile(
     r"\b(?:((?:not|isn't|is\s+not|never|aren't|wasn't|doesn't|cannot\s+be)\s+(?:\w+\s+)?)?"
     r"(yes|true|correct|right|valid|yeah|yep|affirmative|no|false|incorrect|wrong|invalid|untrue|nope))\b",
+    re.IGNORECASE,
+)
+
+
+# "It does", "They can't", "No, it is not" without its first word.
+_SHORT = re.compile(
+    r"(?:it|they|he|she|that|this|we|you|there|i|one)(?:'s|'re|\s+(?:is|are|does|do|did|can|could|will|would|has|have|was|were|should|must))"
+    r"(\s*n't|\s+not)?\s*[.!]*\s*$",
     re.IGNORECASE,
 )
 
@@ -197,7 +309,7 @@ def polarity(text: str) -> set[bool]:
     words = normal(text)
     if words in _YES | _NO:
         return {words in _YES}
-    text = _LEAD.sub("", text.strip(), count=1)
+    text = LEAD.sub("", text.strip(), count=1)
     for clause in re.split(r"[,;.\n!]|\b(?:because|since|as)\b| - ", text):
         found = {
             (m.group(2).lower() in _YES) is (m.group(1) is None)
@@ -209,61 +321,8 @@ def polarity(text: str) -> set[bool]:
         }
         if found:
             return found
-    return set()
-
-
-_LETTER = r"[\(\[]?\s*([A-Ja-j])\s*[\)\]]?"
-_WHOLE = re.compile(
-    rf"^\s*(?:(?:option|choice|answer|letter)\s*:?\s*)?{_LETTER}\s*[.:!)]*\s*$", re.IGNORECASE
-)
-_LABELLED = re.compile(
-    r"^\s*(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])[.:]|([A-J])\s+[-=])(?:\s+|$|(?=\w))"
-)
-_NAMED = re.compile(
-    r"\b(?:option|choice|letter|answer)\s*(?:is|:|=)?\s*[\(\[]?([A-J])\b[\)\]]?(?!')", re.IGNORECASE
-)
-_PARENTHESISED = re.compile(r"(?<!\w)[\(\[]([A-J])[\)\]]")
-_CHOSEN = re.compile(
-    r"\b(?:is|it's|choose|chose|pick|select|be|with|say|therefore|so|thus|hence|:)\s*,?\s*[\(\[]?([A-J])[\)\]]?\s*[.!]*$"
-)
-_SEVERAL = re.compile(
-    r"^\s*[\(\[]?([A-J])[\)\]]?(?:\s*(?:,|/|&|\+|;|and|or|,\s*(?:and|or))\s*[\(\[]?([A-J])[\)\]]?)+\s*\.?\s*$"
-)
-_RULED_OUT = re.compile(
-    r"\b(?:wrong|incorrect|not|false|eliminat\w*|isn't|can't|cannot|impossible|rule[sd]?\s+out)\b", re.I
-)
-
-
-def letters(text: str) -> set[str]:
-    """The choices (upper-case letters) an answer names where letters can stand; empty where it names none."""
-    text = text.strip()
-    whole = _WHOLE.match(text)
-    if whole:
-        return {whole.group(1).upper()}
-    if re.fullmatch(r"[A-J]{2,10}", text):
-        return set(text)
-    found: set[str] = set()
-    stripped = re.sub(r"^(?:both|either|neither)\s+", "", _LEAD.sub("", text, count=1), flags=re.IGNORECASE)
-    if _SEVERAL.match(stripped):
-        return set(re.findall(r"\b[A-J]\b", stripped))
-    label = _LABELLED.match(stripped)
-    if label:
-        found.add(next(g for g in label.groups() if g).upper())
-    for clause in re.split(r"[,;\n]|(?<=[\w)])\.\s|\b(?:but|because|since)\b", text):
-        if not clause or _RULED_OUT.search(clause):
-            continue
-        alone = _WHOLE.match(clause)
-        if alone and (alone.group(1).isupper() or clause.strip(" .") == text.strip(" .")):
-            found.add(alone.group(1).upper())
-        several = _SEVERAL.match(_LEAD.sub("", clause.strip(), count=1))
-        if several:
-            found.update(re.findall(r"\b[A-J]\b", clause))
-        for pattern in (_NAMED, _PARENTHESISED, _CHOSEN):
-            for match in pattern.finditer(clause):
-                letter = match.group(1)
-                if letter.isupper() or len(match.group()) > 7:
-                    found.add(letter.upper())
-    return found
+    short = _SHORT.match(text)
+    return {short.group(1) is None} if short else set()
 
 
 def unlabelled(option: str) -> str:
