@@ -43,31 +43,36 @@ class Token(NamedTuple):
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 _PATTERN = re.compile(
     rf"""
-    (?P<currency>(?:\\?[$€£]|USD\s)\s?(?=[-−]?\.?\d))?
+    (?P<currency>(?:\\?[$€£¢%]|USD\s)\s?(?=\.?\d))?
     (?:
-      (?P<spaced>\d{{1,3}}(?:\ 000)+(?!\d)|(?<=[$€£])\d{{1,3}}(?:\ \d{{3}})+(?!\d))
+      (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:]))
+    | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)|(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?![\d,-]|\.\d))
     | (?P<mixed>(?P<whole>\d{{1,6}})(?:\ and\ |[ \u00a0]|(?=[¼½¾⅓⅔]))
         (?:(?P<upper>\d{{1,3}})/(?P<lower>\d{{1,3}})(?![\d./]|(?:st|nd|rd|th))|(?P<vulgar2>[¼½¾⅓⅔])))
     | (?P<vulgar>[¼½¾⅓⅔])
     | (?P<number>(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?P<exponent>[eE][-+]?\d{{1,3}}(?![\w.]))?
     )
-    (?P<suffix>\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\d)|[€£¢])?
+    (?P<broken>,\d+(?!,?\d))?
+    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|k\b(?!-))?
+    (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
-  | (?P<times>(?<![A-Za-z])[xX](?=\s*[-−]?\s*[$€£]?\s?[\d.(¼½¾⅓⅔])|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
+  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
   | (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
-  | (?P<rel>==?(?!=)|≈|≅|≃|≠|!=|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
-  | (?P<op>\*\*|\^|[-+−–—/÷∕⁄]|\\div\b)
+  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
+  | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
   | (?P<open>[(\[{{])
   | (?P<close>[)\]}}])
   | (?P<square>[²³])
-  | (?P<word>[^\W\d]\w*(?:['’]\w+)*)
+  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)|[^\W\d_]{{3,}}(?=\d)
+      |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`])
   | (?P<mark>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
 _POWER_AFTER = re.compile(r"\s*[-−]?\s*[\d(]")
+_SCALE = {"hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VULGAR = {
     "¼": Fraction(1, 4),
     "½": Fraction(1, 2),
@@ -75,9 +80,9 @@ _VULGAR = {
     "⅓": Fraction(1, 3),
     "⅔": Fraction(2, 3),
 }
-_RELATION = {"==": "=", "≅": "≈", "≃": "≈", "~": "≈", "≠": "!=", "≤": "<=", "≥": ">="}
+_RELATION = {"≅": "≈", "≃": "≈", "~": "≈", "≠": "!=", "≤": "<=", "≥": ">="}
 _RELATION |= {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\approx": "≈"}
-_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "\\div": "/"}
+_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "\\div": "/", "//": "/"}
 
 
 def tokenize(text: str) -> list[Token]:
@@ -90,11 +95,16 @@ def tokenize(text: str) -> list[Token]:
     """
     tokens: list[Token] = []
     add = tokens.append
+    after_power = False
     for m in _PATTERN.finditer(text):
         kind = m.lastgroup
         if kind == "space":
             continue
         start, end = m.span()
+        if after_power:
+            after_power = False
+            if kind == "number":
+                continue  # the power of a unit: `m^2`
         if kind == "word":
             add(Token(WORD, m.group(), start, end))
         elif kind == "mark":
@@ -103,10 +113,13 @@ def tokenize(text: str) -> list[Token]:
             raw = m.group()
             if raw == "**" and not (_operand_before(tokens) and _POWER_AFTER.match(text, end)):
                 continue  # bold type, not a power
+            if raw in "^**" and len(tokens) > 1 and tokens[-1].kind == WORD and _is_unit_place(tokens):
+                after_power = True
+                continue
             add(Token(OP, _OPERATION.get(raw, raw), start, end))
         elif kind == "rel":
             raw = m.group()
-            add(Token(REL, _RELATION.get(raw, raw), start, end))
+            add(Token(REL, "=" if raw[0] == "=" else _RELATION.get(raw, raw), start, end))
         elif kind == "times":
             raw = m.group()
             if raw in "xX" and not _operand_before(tokens):
@@ -120,6 +133,8 @@ def tokenize(text: str) -> list[Token]:
         elif kind == "hyphen":
             add(Token(WORD, m.group()[1:], start, end))
         elif kind == "square":
+            if len(tokens) > 1 and tokens[-1].kind == WORD and _is_unit_place(tokens):
+                continue
             add(Token(OP, "^", start, start))
             add(Token(NUM, m.group(), start, end, 2 if m.group() == "²" else 3))
         elif kind == "arrow":
@@ -130,13 +145,19 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _operand_before(tokens: Sequence[Token]) -> bool:
-    """Whether an operand (with up to four unit words after it) ends here."""
-    for token in tokens[:-6:-1]:
+    """Whether an operand (with up to ten unit words after it) ends here."""
+    for token in tokens[:-12:-1]:
         if token.kind in (NUM, CLOSE):
             return True
-        if token.kind != WORD:
+        if token.kind != WORD and token.text != "/":
             return False
     return False
+
+
+def _is_unit_place(tokens: Sequence[Token]) -> bool:
+    """Whether the last word stands where a unit does: after a number, or after a slash or word after one."""
+    before = tokens[-2]
+    return before.kind in (NUM, WORD) or before.text == "/"
 
 
 def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
@@ -146,15 +167,21 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
     suffix = m.group("suffix")
     sign = currency.strip("\\ ")[:1] if currency else ""
     value: Number | None
+    if m.group("clock"):
+        return Token(WORD, m.group(), start, end)  # times of day are read, but not computed with
     if plain := m.group("number"):
-        if len(plain) > MAX_DIGITS:
+        if len(plain) > MAX_DIGITS or (m.group("broken") and plain != "0"):
             value = None
+        elif m.group("broken"):
+            value = _decimal(f"0.{m.group('broken')[1:]}")  # a decimal comma
         else:
             digits = plain.replace(",", "")
             value = int(digits) if digits.isascii() and digits.isdigit() else _decimal(digits)
             if (power := m.group("exponent")) and value is not None:
                 value = _times_ten(value, int(power[1:]))
-        if m.group("ordinal") and not (tokens and tokens[-1].text == "/" and tokens[-1].end == start):
+        if m.group("ordinal") and not (
+            tokens and (tokens[-1].text == "/" and tokens[-1].end == start or tokens[-1].kind == REL)
+        ):
             return Token(WORD, m.group(), start, end)
     elif spaced := m.group("spaced"):
         digits = spaced.replace(" ", "")
@@ -163,8 +190,12 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
         value = _VULGAR[m.group("vulgar")]
     else:
         value = _mixed(m)
-    if suffix:
-        mark = suffix.strip("\\ -")[:1]
+    if value is not None and (scale := m.group("scale")):
+        value *= _SCALE[scale.strip()]
+    if sign == "%" and value is not None:
+        value = Fraction(value) / 100
+    elif suffix:
+        mark = suffix.strip("\\ -.…")[:1]
         if mark in "%p":
             sign = "%"
             value = None if value is None else Fraction(value) / 100
@@ -196,7 +227,7 @@ def _mixed(m: re.Match[str]) -> Number | None:
     return whole + Fraction(upper, lower) if lower else None
 
 
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "tight/": 3, "neg": 4, "^": 5}
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "tight/": 3, "neg": 4, "^": 5, "√": 6}
 
 
 def evaluate(
@@ -233,16 +264,22 @@ def evaluate(
             wants_operand = False
         elif kind == WORD:
             if wants_operand:
-                if not names or token.text not in names:
-                    return None
-                values.append(names[token.text])
-                wants_operand = False
+                if names and token.text in names:
+                    values.append(names[token.text])
+                    wants_operand = False
+                elif len(token.text) == 1 or previous is None:
+                    return None  # an unknown; longer words after an operator are prose (`5 + another 3`)
             elif names and token.text in names and previous is not None and previous.end == token.start:
                 if not _push("*", operators, values):
                     return None
                 values.append(names[token.text])
         elif kind == OP:
-            if wants_operand:
+            if token.text == "√":
+                if not wants_operand and not _push("*", operators, values):
+                    return None
+                operators.append("√")
+                wants_operand = True
+            elif wants_operand:
                 if token.text not in "+-" or (
                     previous is not None and previous.kind == OP and previous.text in "+-"
                 ):
@@ -320,6 +357,12 @@ def _apply(name: str, values: list[Number]) -> bool:
         if not values:
             return False
         values[-1] = -values[-1]
+        return True
+    if name == "√":
+        root = power(values[-1], Fraction(1, 2)) if values else None
+        if root is None:
+            return False
+        values[-1] = root
         return True
     if len(values) < 2:
         return False

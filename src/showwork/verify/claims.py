@@ -4,26 +4,27 @@ A side is an expression with unit words in it; prose around it is left out, and 
 claim. Whether a claim holds is decided in `steps`.
 
 >>> tokens = rewrite(tokenize("She has 3 boxes x 12 pens/box = 36 pens, and 20% of 50 is 10."))
->>> [(link.relation, span_text(tokens, link.left), span_text(tokens, link.right)) for link in links(tokens)]
-[('=', '3 boxes * 12 pens / box', '36 pens'), ('=', '20% * 50', '10')]
+>>> [(link.relation, written(tokens, link.left), written(tokens, link.right)) for link in links(tokens)]
+[('=', '3 boxes * 12 pens / box', '36'), ('=', '20% * 50', '10')]
 """
 
 from collections.abc import Container, Iterator, Sequence
-from fractions import Fraction
 from typing import NamedTuple
 
 from showwork.verify.arithmetic import CLOSE, MARK, NUM, OP, OPEN, REL, WORD, Token, tokenize
-from showwork.verify.numbers import NUMBER_WORDS
+from showwork.verify.spoken import ROUGH, SAID, rewrite
 
-__all__ = ["Link", "Side", "links", "rewrite", "span_text", "tokenize"]
+__all__ = ["Link", "Side", "expression", "is_share", "links", "rewrite", "shorter", "tokenize", "written"]
 
-MAX_UNIT_WORDS = 6
+MAX_UNIT_WORDS = 12  # between a number and the operator after it
+MAX_LEADING_WORDS = 4  # between an operator and the number after it: `8 + Riley's 5`
 MAX_LINKS = 200  # in one step
 
 
 class Side(NamedTuple):
     """One side of a claim: the half-open token range of the expression, how many operators it has, the end of
-    the unit words after it, and whether its beginning is uncertain (it may be a part of prose)."""
+    the unit words after it, and whether its extent is uncertain (part of it may be prose, or algebra): a
+    claim with an uncertain side counts only when it holds."""
 
     lo: int
     hi: int
@@ -33,8 +34,8 @@ class Side(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A claim between two neighbours. `first`: it opens a chain; `name`: what the chain defines, if anything;
-    `spoken`: the relation is a word."""
+    """A claim between two neighbours. `first`: it opens a chain; `name`: what the chain defines, in which case
+    the left side is empty; `spoken`: the relation is a word."""
 
     left: Side
     relation: str
@@ -44,181 +45,88 @@ class Link(NamedTuple):
     spoken: bool = False
 
 
-_TIMES = {"times": "*", "plus": "+", "minus": "-", "multiplied": "*", "divided": "/"}
-_EQUALS = {"equals", "equal", "is", "are", "makes", "gives", "was", "were"}
-_FILLERS = {
-    "about",
-    "approximately",
-    "roughly",
-    "around",
-    "only",
-    "just",
-    "exactly",
-    "a",
-    "total",
-    "of",
-    "to",
-}
-_ROUGH = {"about", "approximately", "roughly", "around"}
-_PARTITIVE = {
-    "half",
-    "third",
-    "thirds",
-    "quarter",
-    "quarters",
-    "fourth",
-    "fourths",
-    "fifth",
-    "fifths",
-    "tenth",
-}
-_MORE = {
-    "more",
-    "less",
-    "fewer",
-    "times",
-    "of",
-    "greater",
-    "larger",
-    "smaller",
-    "older",
-    "younger",
-    "percent",
-    "or",
-}
-# Single letters that are unknowns rather than units when they stand after a number.
+_FILLERS = ROUGH | {"only", "just", "exactly", "a", "total", "of", "to", "an"}
+# Words that end a phrase: a number before them is no operand of what follows.
+_CONNECTIVES = frozenset("and or then so because therefore thus hence since if but equals means".split())
+# Words that may end one: `3 who got off + 2`.
+_DOUBTFUL = frozenset(
+    "that which who is are was were we he she they it gives has have had when where while leaves got get gets need "
+    "needs leaving meaning giving".split()
+)
+# Single letters that, after a number, are unknowns of algebra rather than units.
 _UNKNOWNS = frozenset("xyznbkpqrtuwdefijoXYZBDEGHIMOPQRSTU")
+_LABELS = frozenset(
+    "day week month year hour number grade level page round step part game size lesson weeks".split()
+)
 
 
-def span_text(tokens: Sequence[Token], side: Side) -> str:
+def written(tokens: Sequence[Token], side: Side) -> str:
     """The side's tokens in normal form, for reading."""
-    return " ".join(t.text for t in tokens[side.lo : side.tail])
+    return " ".join(t.text for t in tokens[side.lo : side.hi])
 
 
-def rewrite(tokens: list[Token]) -> list[Token]:
-    """The tokens with spoken arithmetic as operators and relations: `5 times 3 is 15`, `half of 48 equals 24`,
-    `20% of 50 is 10`. A word stays a word wherever that reading is not safe."""
-    if not any(t.kind == WORD and (t.text in _SPOKEN or t.text.lower() in _SPOKEN) for t in tokens):
-        return tokens
+def expression(tokens: Sequence[Token], side: Side, names: Container[str] = ()) -> Sequence[Token]:
+    """The side's tokens without remarks in brackets, ready to be evaluated."""
+    part = tokens[side.lo : side.hi]
+    if all(t.kind != OPEN for t in part[1:]):
+        return part
+    reader = _Reader(part, names)
     out: list[Token] = []
-    i, n = 0, len(tokens)
-    while i < n:
-        token = tokens[i]
-        if token.kind != WORD:
-            out.append(token)
-            i += 1
-            continue
-        word = token.text.lower()
-        step = 1
-        if word in _TIMES:
-            by = word in ("multiplied", "divided")
-            at = i + 2 if by and i + 1 < n and tokens[i + 1].text == "by" else i + 1
-            if (by == (at == i + 2)) and at < n and tokens[at].kind in (NUM, OPEN) and _after_operand(out):
-                token = Token(OP, _TIMES[word], token.start, tokens[at - 1].end)
-                step = at - i
-        elif word == "of" and out and i + 1 < n and tokens[i + 1].kind in (NUM, OPEN):
-            if _is_share(out):
-                token = Token(OP, "*", token.start, token.end)
-        elif word in _PARTITIVE and i + 2 < n and tokens[i + 1].text == "of" and tokens[i + 2].kind == NUM:
-            count = _count_before(out)
-            if count is not None:
-                start = token.start
-                if out and out[-1].kind == WORD and out[-1].text.lower() in _COUNTS:
-                    start = out.pop().start
-                part = NUMBER_WORDS[word] * count
-                out.append(Token(NUM, word, start, token.end, part))
-                token = Token(OP, "*", tokens[i + 1].start, tokens[i + 1].end)
-                step = 2
-        elif word in ("twice", "double", "triple") and i + 1 < n and tokens[i + 1].kind == NUM:
-            out.append(Token(NUM, word, token.start, token.end, int(NUMBER_WORDS[word])))
-            token = Token(OP, "*", token.end, token.end)
-        elif word in _EQUALS:
-            at = i + 1
-            if at + 1 < n and tokens[at].text == "equal" and tokens[at + 1].text == "to":
-                at += 2
-            elif word == "equal" and at < n and tokens[at].text == "to":
-                at += 1
-            rough = at < n and tokens[at].text in _ROUGH
-            if (
-                at + rough < n
-                and tokens[at + rough].kind in (NUM, OP)
-                and not _changes_meaning(tokens, at + rough)
-            ):
-                token = Token(REL, "is≈" if rough else "is", token.start, tokens[at - 1].end)
-                step = at - i
-        out.append(token)
-        i += step
+    i = 0
+    while i < len(part):
+        if part[i].kind == OPEN and i > 0 and i in reader.pairs and reader.is_prose(reader.pairs[i]):
+            i = reader.pairs[i]
+        else:
+            out.append(part[i])
+        i += 1
     return out
 
 
-_COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
-_SPOKEN = set(_TIMES) | _EQUALS | _PARTITIVE | {"of", "twice", "double", "triple"}
-
-
-def _count_before(out: Sequence[Token]) -> int | None:
-    """How many parts: `two thirds` 2, `a third` and `third` 1; None where the word before makes it an ordinal."""
-    if not out or out[-1].kind != WORD:
-        return 1
-    word = out[-1].text.lower()
-    return None if word in ("the", "his", "her", "their", "another") else _COUNTS.get(word, 1)
-
-
-def _is_share(out: Sequence[Token]) -> bool:
-    """Whether what ends here is a percentage or fraction, so that a following "of" multiplies."""
-    last = out[-1]
-    if last.kind == CLOSE:
-        return True
-    if last.kind != NUM or last.value is None:
-        return False
-    if last.sign == "%" or (type(last.value) is Fraction and last.value < 1):
-        return True
-    return len(out) > 2 and out[-2].text == "/" and out[-3].kind == NUM and out[-2].end == last.start
-
-
-def _changes_meaning(tokens: Sequence[Token], at: int) -> bool:
-    """Whether the number at `at` goes on as in "is 5 more than…", so that it is not the whole right side."""
-    return any(t.kind == WORD and t.text in _MORE for t in tokens[at + 1 : at + 4])
-
-
-def _after_operand(tokens: Sequence[Token]) -> bool:
-    """Whether an operand with its unit words ends here."""
-    for token in tokens[: -MAX_UNIT_WORDS - 1 : -1]:
-        if token.kind in (NUM, CLOSE):
-            return True
-        if token.kind != WORD:
-            return False
-    return False
+def shorter(tokens: Sequence[Token], side: Side) -> Side | None:
+    """A right side cut before its first spoken operator (`= 1/3 of $150` as `1/3`); None where it has none."""
+    for i in range(side.lo + 1, side.hi):
+        if tokens[i].kind == OP and tokens[i].sign == SAID:
+            return Side(side.lo, i, _operators(tokens, side.lo, i), side.tail)
+    return None
 
 
 def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]:
-    """The claims, in order: every relation with the expressions on its two sides, neighbours of a chain one by
-    one. `names` may grow while this runs: a name defined by one claim can be used by the next.
+    """The claims, in order: every relation with the expressions on its two sides, the neighbours of a chain one
+    by one. `names` may grow while this runs: a name defined by one claim can be used by the next.
 
     >>> [c.name for c in links(tokenize("A = 2 + 3 = 5"))]
     ['A', None]
     """
-    pairs = _pairs(tokens)
+    reader = _Reader(tokens, names)
     bound = found = 0
     for r, token in enumerate(tokens):
         if token.kind != REL or r < bound or found > MAX_LINKS:
             continue
         spoken = token.text.startswith("is")
-        left = _left(tokens, r, bound, pairs, names)
         name = None
-        if left is None and not spoken and token.text in ("=", "≈"):
-            name = _defined(tokens, r, bound)
+        if not spoken and token.text in ("=", "≈"):
+            name = reader.defined(r, bound)
+        left = None if name else reader.left(r, bound)
+        if left is None and spoken:
+            continue
         first, at = True, r
         while True:
-            right = _right(tokens, at + 1, pairs, names)
+            right = reader.right(at + 1)
             if right is None:
+                if left is not None and tokens[at].text == "=" and (name := reader.named(at + 1)):
+                    yield Link(Side(at, at, 0, at), "=", left, True, name)  # `20 = A`
                 bound = max(bound, at + 1)
                 break
             relation = tokens[at].text
             spoken = relation.startswith("is")
             relation = {"is": "=", "is≈": "≈"}.get(relation, relation)
-            if left is None and name is not None:
+            if relation == "=" and any(t.text in ROUGH for t in tokens[at + 1 : right.lo]):
+                relation = "≈"
+            if left is None and name:
                 yield Link(Side(right.lo, right.lo, 0, right.lo), relation, right, first, name)
             elif left is not None and not (spoken and (not left.operators or right.operators)):
+                if spoken and is_share(tokens, left):
+                    left = left._replace(soft=True)
                 yield Link(left, relation, right, first, None, spoken)
             found += 1
             bound = right.hi
@@ -229,191 +137,350 @@ def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]
             break
 
 
-def _pairs(tokens: Sequence[Token]) -> dict[int, int]:
-    """Matching brackets, both ways."""
-    pairs: dict[int, int] = {}
-    stack: list[int] = []
-    for i, token in enumerate(tokens):
-        if token.kind == OPEN:
-            stack.append(i)
-        elif token.kind == CLOSE and stack:
-            j = stack.pop()
-            pairs[i], pairs[j] = j, i
-    return pairs
-
-
-def _defined(tokens: Sequence[Token], r: int, bound: int) -> str | None:
-    """The word just before a relation, when it can be the name of a value: `A = …`, `total = …`."""
-    if r - 1 < bound or tokens[r - 1].kind != WORD:
-        return None
-    if r - 2 >= bound and tokens[r - 2].kind in (OP, NUM, CLOSE):
-        return None
-    return tokens[r - 1].text
-
-
-def _unknown(tokens: Sequence[Token], i: int, names: Container[str]) -> bool:
-    """Whether the word at `i`, in the place of a unit, is an unknown of algebra."""
-    word = tokens[i].text
-    if len(word) > 1 and not (word[0].isalpha() and word[1:].isdigit()):
-        return False
-    return word in names or word in _UNKNOWNS or len(word) > 1
-
-
-def _left(
-    tokens: Sequence[Token], r: int, bound: int, pairs: dict[int, int], names: Container[str]
-) -> Side | None:
-    """The longest expression that ends just before the relation at `r`."""
-    p = r - 1
-    start: int | None = None
-    end = r
-    operators = 0
-    soft = False
-    while p >= bound:
-        q = p
-        words = 0
-        while (
-            q >= bound
-            and words < MAX_UNIT_WORDS
-            and (tokens[q].kind == WORD or _unit_slash(tokens, q, names))
-        ):
-            words += tokens[q].kind == WORD
-            q -= 1
-        operand: int | None = None
-        if q >= bound and tokens[q].kind == NUM:
-            if words and _unknown(tokens, q + 1, names):
-                return None
-            operand = q
-        elif q >= bound and tokens[q].kind == CLOSE:
-            operand = pairs.get(q)
-            if operand is None or operand < bound or _wordy(tokens, operand, q, names):
-                operand = None
-        if operand is None and p >= bound and tokens[p].text in names:
-            operand, q, words = p, p, 0
-        if operand is None:
-            if start is None:
-                return None
-            op = tokens[p + 1]
-            if op.text == "-" and words > 1 and op.end < tokens[p + 2].start:
-                soft = True  # a dash after prose, most likely
-                operators -= 1
-                break
-            return None
-        if start is None:
-            end = q + 1
-        start = operand
-        before = operand - 1
-        if before < bound:
-            break
-        if tokens[before].kind == OP:
-            previous = tokens[before - 1] if before - 1 >= bound else None
-            if previous is not None and previous.kind in (NUM, CLOSE, WORD):
-                if previous.kind == WORD and tokens[before].end == tokens[operand].start > previous.end + 0:
-                    if tokens[before].start > previous.end and not _after_operand(tokens[bound:before]):
-                        start = before  # `is -5`
-                        break
-                operators += 1
-                p = before - 1
-                continue
-            if tokens[before].text == "-" and tokens[before].end == tokens[operand].start:
-                start = before
-                if previous is not None and previous.kind == OP:
-                    operators += 1
-                    p = before - 2
-                    continue
-            elif tokens[before].text in "*/^":
-                return None
-            break
-        if (
-            tokens[operand].kind == OPEN
-            and tokens[before].kind in (NUM, CLOSE)
-            and tokens[before].end == tokens[operand].start
-        ):
-            operators += 1
-            p = before
-            continue
-        if tokens[before].kind == WORD and tokens[before].end == tokens[operand].start:
-            return None
-        break
-    if start is None:
-        return None
-    inner = _inner_operators(tokens, start, end)
-    return Side(start, end, max(operators, inner), r, soft)
-
-
-def _inner_operators(tokens: Sequence[Token], lo: int, hi: int) -> int:
-    return sum(1 for i in range(lo + 1, hi) if tokens[i].kind == OP)
-
-
-def _unit_slash(tokens: Sequence[Token], i: int, names: Container[str]) -> bool:
-    """Whether the token is the slash of a unit such as `/hour`."""
-    if tokens[i].kind != OP or tokens[i].text != "/" or i + 1 >= len(tokens):
-        return False
-    after = tokens[i + 1]
-    return (
-        after.kind == WORD
-        and after.text not in names
-        and not (len(after.text) == 1 and after.text in _UNKNOWNS)
+def _operators(tokens: Sequence[Token], lo: int, hi: int) -> int:
+    """The operators of an expression, with those of implicit multiplication and without a leading sign."""
+    return sum(
+        tokens[i].kind == OP or (tokens[i].kind == OPEN and tokens[i - 1].kind in (NUM, CLOSE))
+        for i in range(lo + 1, hi)
     )
 
 
-def _wordy(tokens: Sequence[Token], lo: int, hi: int, names: Container[str]) -> bool:
-    """Whether brackets hold prose rather than an expression: no number, or a first thing that is neither an
-    operand nor a sign, or a mark or relation inside."""
-    has_operand = False
-    for i in range(lo + 1, hi):
-        kind = tokens[i].kind
-        if kind in (MARK, REL):
-            return True
-        if kind == NUM or tokens[i].text in names:
-            has_operand = True
-        elif kind == WORD and tokens[i - 1].kind in (OPEN, OP) and not _unit_slash(tokens, i - 1, names):
-            return True
-    return not has_operand
+def _opens(word: str) -> bool:
+    """Whether a word before a name leaves the name standing alone."""
+    word = word.lower()
+    return word in _CONNECTIVES or word in _DOUBTFUL or word in ("let", "now")
 
 
-def _right(tokens: Sequence[Token], j: int, pairs: dict[int, int], names: Container[str]) -> Side | None:
-    """The expression that begins just after a relation; None where there is none or it is algebra."""
-    n = len(tokens)
-    p = j
-    while p < n and tokens[p].kind == WORD and tokens[p].text in _FILLERS and tokens[p].text not in names:
-        p += 1
-    start = p
-    operators = 0
-    while True:
-        if p < n and tokens[p].kind == OP and tokens[p].text in "+-":
-            p += 1
-        if p >= n:
+def is_share(tokens: Sequence[Token], side: Side) -> bool:
+    """Whether a side is only a tight proper fraction such as `2/3`, which prose uses as a number."""
+    if side.hi - side.lo != 3:
+        return False
+    a, slash, b = tokens[side.lo : side.hi]
+    if (
+        slash.text != "/"
+        or a.end != slash.start
+        or slash.end != b.start
+        or a.value is None
+        or b.value is None
+    ):
+        return False
+    return 0 < a.value < b.value
+
+
+class _Reader:
+    """Reads expressions around relations of one token list, whose brackets are matched once."""
+
+    __slots__ = ("names", "pairs", "prose", "tokens")
+
+    def __init__(self, tokens: Sequence[Token], names: Container[str]) -> None:
+        self.tokens = tokens
+        self.names = names
+        self.pairs: dict[int, int] = {}
+        self.prose: dict[int, bool] = {}  # by the index of the closing bracket
+        stack: list[int] = []
+        for i, token in enumerate(tokens):
+            if token.kind == OPEN:
+                stack.append(i)
+            elif token.kind == CLOSE and stack:
+                j = stack.pop()
+                self.pairs[i], self.pairs[j] = j, i
+
+    def defined(self, r: int, bound: int) -> str | None:
+        """The name that the relation at `r` defines, if what stands before it is one: `A = …`, `so total = …`."""
+        tokens = self.tokens
+        if r - 1 < bound or tokens[r - 1].kind != WORD:
             return None
-        token = tokens[p]
-        if token.kind == OPEN:
-            close = pairs.get(p)
-            if close is None or _wordy(tokens, p, close, names):
+        name = tokens[r - 1].text
+        if r - 2 >= bound:
+            before = tokens[r - 2]
+            if before.kind in (OP, NUM, CLOSE, OPEN):
                 return None
-            p = close + 1
-        elif token.kind == NUM or (token.kind == WORD and token.text in names):
-            p += 1
-        else:
+            if before.kind == WORD and len(name) > 1 and not _opens(before.text):
+                return None
+            if before.kind == WORD and name in ("a", "I"):
+                return None
+        return name
+
+    def named(self, i: int) -> str | None:
+        """The symbol that stands alone at `i`, as in `20 = A`."""
+        tokens = self.tokens
+        if i >= len(tokens) or tokens[i].kind != WORD or len(tokens[i].text) > 1:
             return None
-        end = p
-        if p < n and tokens[p].kind == OPEN and tokens[p].start == tokens[p - 1].end and p in pairs:
-            if not _wordy(tokens, p, pairs[p], names):
-                operators += 1
+        return None if i + 1 < len(tokens) and tokens[i + 1].kind != MARK else tokens[i].text
+
+    def left(self, r: int, bound: int) -> Side | None:
+        """The longest expression that ends just before the relation at `r`; None where there is none, or where it
+        goes on into algebra."""
+        tokens, names = self.tokens, self.names
+        p = r - 1
+        start: int | None = None
+        end = r
+        soft = False
+        while p >= bound:
+            q, words, wordy = self._back_over_words(p, bound)
+            soft = soft or wordy
+            operand: int | None = None
+            if q >= bound and tokens[q].kind == NUM:
+                operand = q
+            elif q >= bound and tokens[q].kind == CLOSE:
+                operand = self.pairs.get(q)
+                if operand is not None and operand < bound:
+                    operand = None
+            if (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
+                operand, q, words = p, p, 0
+            if operand is None:
+                if (
+                    start is None
+                    or tokens[p + 1].text != "-"
+                    or words < 2
+                    or tokens[p + 1].end == tokens[p + 2].start
+                ):
+                    return None
+                soft = True  # a dash after prose, most likely
+                break
+            if start is None:
+                end = q + 1
+            start = operand
+            before = operand - 1
+            if before >= bound and tokens[before].text == "√":
+                start = before
+                before -= 1
+            if before < bound:
+                break
+            token = tokens[before]
+            if token.kind == OP:
+                ahead = tokens[before - 1] if before - 1 >= bound else None
+                if ahead is not None and ahead.kind in (NUM, CLOSE, WORD):
+                    if (
+                        ahead.kind == WORD
+                        and _is_sign(tokens, before)
+                        and not self._ends_operand(before - 1, bound)
+                    ):
+                        start = before  # `is -5`
+                        break
+                    p = before - 1
+                    continue
+                if token.text in "+-" and token.end == tokens[start].start:
+                    start = before
+                    if ahead is not None and ahead.kind == OP:
+                        p = before - 2
+                        continue
+                elif token.text in "*/^":
+                    return None
+                break
+            if tokens[start].kind == OPEN and token.kind in (NUM, CLOSE) and token.end == tokens[start].start:
+                p = before
                 continue
-        words = 0
-        while p < n and words < MAX_UNIT_WORDS and (tokens[p].kind == WORD or _unit_slash(tokens, p, names)):
-            if words == 0 and tokens[p].kind == WORD and _unknown(tokens, p, names):
-                return None
-            words += tokens[p].kind == WORD
+            if token.kind == WORD:
+                if token.end == tokens[start].start or token.text in names and len(token.text) == 1:
+                    return None
+                skipped = self._back_to_operator(before, bound)
+                if skipped is not None and self._ends_operand(skipped - 1, bound):
+                    soft = True
+                    p = skipped - 1
+                    continue
+            break
+        if start is None:
+            return None
+        return Side(start, end, _operators(tokens, start, end), r, soft or self._is_doubtful(start, bound))
+
+    def right(self, j: int) -> Side | None:
+        """The expression that begins at `j`, just after a relation; None where there is none or it is algebra."""
+        tokens, names, n = self.tokens, self.names, len(self.tokens)
+        p = j
+        while p < n and tokens[p].kind == WORD and tokens[p].text in _FILLERS and tokens[p].text not in names:
             p += 1
-        if p < n and tokens[p].kind == OP:
-            after = p + 1
-            if after < n and tokens[after].kind == OP and tokens[after].text in "+-":
-                after += 1
-            if after < n and (tokens[after].kind in (NUM, OPEN) or tokens[after].text in names):
-                operators += 1
+        start = p
+        soft = False
+        while True:
+            while p < n and tokens[p].kind == OP and tokens[p].text in "+-√":
                 p += 1
-                continue
-            if tokens[p].text != "-" and not words and after < n and tokens[after].kind == WORD:
-                return None  # `= 5 + x`
-        tail = p if p < n and tokens[p].kind == REL else end
-        return Side(start, end, max(operators, _inner_operators(tokens, start, end)), tail)
+            if p >= n:
+                return None
+            token = tokens[p]
+            if token.kind == OPEN:
+                close = self.pairs.get(p)
+                if close is None or self.is_prose(close):
+                    return None
+                p = close + 1
+            elif token.kind == NUM or (token.kind == WORD and token.text in names):
+                p += 1
+            else:
+                return None
+            end = p
+            if p < n and tokens[p].kind == OPEN and tokens[p].start == tokens[p - 1].end and p in self.pairs:
+                if not self.is_prose(self.pairs[p]):
+                    continue
+            if (
+                p < n
+                and tokens[p].kind == WORD
+                and tokens[p].text in names
+                and tokens[p].start == tokens[p - 1].end
+            ):
+                p += 1
+                end = p
+            p, words, wordy = self._over_words(p)
+            if p < n and tokens[p].kind == OP:
+                after = p + 1
+                while after < n and tokens[after].kind == OP and tokens[after].text in "+-√":
+                    after += 1
+                lead = after
+                while lead < n and lead - after < MAX_LEADING_WORDS and tokens[lead].kind == WORD:
+                    if tokens[lead].text in names:
+                        break
+                    lead += 1
+                if after < n and (tokens[after].kind in (NUM, OPEN) or tokens[after].text in names):
+                    soft = soft or wordy
+                    p += 1
+                    continue
+                if tokens[p].text != "-" and not words and after < n and tokens[after].kind == WORD:
+                    return None  # `= 5 + x`
+            if wordy and words == 1:
+                soft = True
+            tail = p if p < n and tokens[p].kind == REL else end
+            return Side(start, end, _operators(tokens, start, end), tail, soft)
+
+    def _back_over_words(self, p: int, bound: int) -> tuple[int, int, bool]:
+        """Back from `p` over the words of a unit, and remarks in brackets: where that ends, how many words, and
+        whether they leave doubt (an unknown, or more words than a unit has)."""
+        tokens = self.tokens
+        q, words, doubt = p, 0, False
+        while q >= bound and words < MAX_UNIT_WORDS:
+            token = tokens[q]
+            if token.kind == WORD:
+                if token.text in _CONNECTIVES:
+                    break
+                words += 1
+                doubt = doubt or token.text in _DOUBTFUL or self._is_unknown(q)
+            elif self._is_unit_slash(q):
+                pass
+            elif token.kind == CLOSE and q in self.pairs and self.is_prose(q) and self.pairs[q] > bound:
+                q = self.pairs[q]
+                words += 1
+            else:
+                break
+            q -= 1
+        return q, words, doubt or words > 6
+
+    def _over_words(self, p: int) -> tuple[int, int, bool]:
+        """Forward from `p` over the words of a unit, as `_back_over_words`."""
+        tokens, n = self.tokens, len(self.tokens)
+        words, doubt = 0, False
+        while p < n and words < MAX_UNIT_WORDS:
+            token = tokens[p]
+            if token.kind == WORD and token.text not in _CONNECTIVES:
+                words += 1
+                doubt = doubt or token.text in _DOUBTFUL or self._is_unknown(p)
+            elif self._is_unit_slash(p):
+                pass
+            elif token.kind == OPEN and p in self.pairs and self.is_prose(self.pairs[p]):
+                p = self.pairs[p]
+                words += 1
+            else:
+                break
+            p += 1
+        return p, words, doubt or words > 6
+
+    def _is_unknown(self, i: int) -> bool:
+        """Whether the word at `i`, in the place of a unit, looks like an unknown of algebra."""
+        word = self.tokens[i].text
+        if len(word) > 2 or not word.isascii():
+            return False
+        if len(word) == 2:
+            return word[1].isdigit()
+        if word in self.names or word in _UNKNOWNS:
+            return True
+        # `3C = 24`: a letter glued to a number may be a unit or not
+        return word.isupper() and i > 0 and self.tokens[i - 1].end == self.tokens[i].start
+
+    def _is_unit_slash(self, i: int) -> bool:
+        """Whether the token is the slash of a unit such as `/hour`."""
+        tokens = self.tokens
+        if tokens[i].kind != OP or tokens[i].text != "/" or i + 1 >= len(tokens):
+            return False
+        after = tokens[i + 1]
+        return after.kind == WORD and after.text not in self.names and after.text not in _UNKNOWNS
+
+    def is_prose(self, close: int) -> bool:
+        """Whether brackets hold a remark rather than an expression: no operand, a word where an operand should
+        be, or a mark or relation."""
+        known = self.prose.get(close)
+        if known is not None:
+            return known
+        tokens, lo = self.tokens, self.pairs[close]
+        has_operand = prose = False
+        if close - lo > 60:
+            prose = any(t.kind in (MARK, REL) for t in tokens[lo + 1 : lo + 60])
+            has_operand = True
+        else:
+            for i in range(lo + 1, close):
+                kind = tokens[i].kind
+                if kind in (MARK, REL):
+                    prose = True
+                elif kind == NUM or (kind == WORD and tokens[i].text in self.names):
+                    has_operand = True
+                elif kind == WORD and tokens[i - 1].kind in (OPEN, OP) and not self._is_unit_slash(i - 1):
+                    prose = True
+        self.prose[close] = result = prose or not has_operand
+        return result
+
+    def _ends_operand(self, p: int, bound: int) -> bool:
+        """Whether an operand, with unit words, ends at `p`."""
+        if p < bound:
+            return False
+        q, _, _ = self._back_over_words(p, bound)
+        return (q >= bound and self.tokens[q].kind in (NUM, CLOSE)) or self.tokens[p].text in self.names
+
+    def _is_free(self, p: int, bound: int) -> bool:
+        """Whether the name at `p` stands as an operand of its own, not at the end of a phrase or glued to a
+        number."""
+        if p - 1 < bound:
+            return True
+        before = self.tokens[p - 1]
+        if before.kind == NUM:
+            return False
+        return not (before.kind == WORD and len(self.tokens[p].text) > 1 and not _opens(before.text))
+
+    def _back_to_operator(self, p: int, bound: int) -> int | None:
+        """The operator that the words ending at `p` follow, when they are few: `8 + Riley's 5`."""
+        tokens = self.tokens
+        for q in range(p, max(bound - 1, p - MAX_LEADING_WORDS - 1), -1):
+            if tokens[q].kind == OP and q < p + 1:
+                return q if tokens[q].text in "+-*" and tokens[q].sign != SAID else None
+            if tokens[q].kind != WORD or tokens[q].text in self.names or len(tokens[q].text) == 1:
+                return None
+        return None
+
+    def _is_doubtful(self, start: int, bound: int) -> bool:
+        """Whether what stands before an expression suggests that it begins earlier: an operator whose other
+        operand was not understood, an open bracket, a stray separator, a label such as `day`."""
+        if start - 1 < bound:
+            return False
+        tokens = self.tokens
+        before = tokens[start - 1]
+        ahead = tokens[start - 2] if start - 2 >= bound else None
+        if before.kind == OPEN:
+            return ahead is not None and ahead.kind in (OP, NUM)
+        if before.kind == OP:
+            return True
+        if before.kind == MARK:
+            return ahead is not None and (ahead.kind == OP or (before.text in ",:&" and ahead.kind == NUM))
+        if before.kind == WORD:
+            if before.text.lower() in _LABELS:
+                return True
+            back = start - 2
+            while back >= bound and start - back < 5 and tokens[back].kind == WORD:
+                back -= 1
+            return back >= bound and tokens[back].kind == OP and tokens[back].text != "-" and start - back < 5
+        return False
+
+
+def _is_sign(tokens: Sequence[Token], i: int) -> bool:
+    """Whether the minus at `i` is a sign by its spacing: apart from what is before, tight to what follows."""
+    return (
+        tokens[i].text == "-"
+        and i + 1 < len(tokens)
+        and tokens[i].end == tokens[i + 1].start
+        and i > 0
+        and tokens[i - 1].end < tokens[i].start
+    )

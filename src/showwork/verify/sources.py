@@ -114,6 +114,10 @@ class Sources:
         """A result, from which later steps may go on."""
         self._derived.add(value)
 
+    def state(self, tokens: Sequence[Token]) -> None:
+        """Algebra, whose numbers later steps may go on from although no claim was checked."""
+        self._derived.update(t.value for t in tokens if t.kind == NUM and t.value is not None)
+
     def explain(self, token: Token, tokens: Sequence[Token], i: int) -> str | None:
         """The source of an operand in words, or None."""
         value = token.value
@@ -121,7 +125,9 @@ class Sources:
         if value in self._offered:
             self._used |= forms(value)
             return "question"
-        if value in self._derived or any(f in self._derived for f in (value * 100, Fraction(value) / 100)):
+        if value in self._derived or any(
+            f in self._derived for f in (value * 100, Fraction(value) / 100, 1 - value, 100 - value)
+        ):
             return "earlier result"
         if value in self._said:
             return "number word"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from showwork.types import Check, Finding, Flag, Process, Step, Trace, Truth
-from showwork.verify.arithmetic import NUM, Number, Token, evaluate, tokenize
-from showwork.verify.claims import Link, Side, links, rewrite
+from showwork.verify.agree import agree, mixed, show
+from showwork.verify.arithmetic import MARK, NUM, REL, Number, Token, evaluate, tokenize
+from showwork.verify.claims import Link, Side, expression, is_share, links, rewrite
 from showwork.verify.sources import Sources
 
 MAX_TEXT = 20_000  # characters of all steps that are examined
@@ -64,25 +65,33 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
     name: str | None = None
     before: Number | None = None
     work.sources.enter(tokens)
+    relations = sum(t.kind == REL for t in tokens)
     for link in links(tokens, work.names):
         if len(work.checks) >= MAX_CHECKS:
             return
+        relations -= 1
         if link.first:
             name, before = link.name, work.names.get(link.name) if link.name else None
-        value = evaluate(tokens[link.right.lo : link.right.hi], work.names)
+        right = link.right
+        value = evaluate(expression(tokens, right, work.names), work.names)
         if link.name is None:
-            _check_link(work, number, tokens, link, text, offset)
-        else:
-            _operands(work, number, tokens, link.right, False)
-            if value is not None and link.right.operators == 0:
+            taken = _check_link(work, number, tokens, link, text, offset)
+            if taken is not None and taken.hi != right.hi:
+                right, value = taken, evaluate(expression(tokens, taken, work.names), work.names)
+        elif not right.soft:
+            _operands(work, number, tokens, right, False)
+            if value is not None and right.operators == 0:
                 work.results.append((number, value))
-        if name is not None and value is not None:
+                work.sources.derive(value)
+        if name is not None and value is not None and not right.soft:
             work.names[name] = value
-            if before is not None and before != value and link.right.operators == 0:
+            if before is not None and before != value and right.operators == 0:
                 if _is_symbol(name):
                     detail = f"{name} was {show(before)} and is now {show(value)}"
                     work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
                 before = None
+    if relations > 0:
+        work.sources.state(tokens)
 
 
 def _is_symbol(name: str) -> bool:
@@ -91,44 +100,52 @@ def _is_symbol(name: str) -> bool:
 
 def _check_link(
     work: _Work, number: int, tokens: Sequence[Token], link: Link, text: str, offset: int
-) -> None:
-    left, right = link.left, link.right
-    span = (offset + tokens[left.lo].start, offset + tokens[max(right.hi, right.lo + 1) - 1].end)
-    claim = text[tokens[left.lo].start : tokens[right.hi - 1].end]
-    lhs = evaluate(tokens[left.lo : left.hi], work.names)
-    rhs = evaluate(tokens[right.lo : right.hi], work.names)
-    if lhs is None or rhs is None:
-        reason = "cannot be computed: a division by zero, or numbers out of bounds"
-        work.checks.append(Check(number, claim, Truth.UNKNOWN, None, span, reason))
-        return
-    holds, reason = agree(lhs, link.relation, rhs, tokens, left, right, work)
-    if not holds and (left.soft or (link.first and _is_prose(tokens, left, link))):
-        return
-    _operands(work, number, tokens, left, False) if link.first else None
-    _operands(work, number, tokens, right, holds)
-    truth = Truth.TRUE if holds else Truth.FALSE
-    value = show(lhs) if link.relation in ("=", "≈") else None
-    work.checks.append(Check(number, claim, truth, value, span, reason))
+) -> Side | None:
+    """Judge a claim and record it; the right side as taken, or None where the claim was not counted."""
+    left, relation = link.left, link.relation
+    found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
+    right = found.side
+    if not found.holds and (left.soft or right.soft or (link.first and _is_prose(tokens, link))):
+        return None
+    begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
+    claim, span = text[begin:end], (offset + begin, offset + end)
+    if found.left is None or found.right is None:
+        work.checks.append(Check(number, claim, Truth.UNKNOWN, None, span, found.reason))
+        return None
+    if link.first:
+        _operands(work, number, tokens, left, False)
+    _operands(work, number, tokens, right, bool(found.holds))
+    truth = Truth.TRUE if found.holds else Truth.FALSE
+    value = show(found.left) if relation in ("=", "≈") else None
+    work.checks.append(Check(number, claim, truth, value, span, found.reason))
     work.checked_steps.add(number)
-    if not _is_trivial(tokens, left, right, lhs, rhs):
-        work.counted.add((_key(tokens, left), link.relation, _key(tokens, right)))
-    if not holds:
+    if not _is_trivial(tokens, left, right, found.left, found.right):
+        work.counted.add((_key(tokens, left), relation, _key(tokens, right)))
+    if not found.holds:
         work.false += 1
-        work.flags.append(Flag(Finding.FALSE_CLAIM, number, f"{claim}: {reason}"))
-    if link.relation in ("=", "≈"):
-        work.sources.derive(rhs)
-        work.sources.derive(lhs)
+        finding = Finding.UNIT if found.unit else Finding.FALSE_CLAIM
+        work.flags.append(Flag(finding, number, f"{claim}: {found.reason}"))
+    elif units := mixed(tokens, left):
+        work.flags.append(Flag(Finding.UNIT, number, f"{claim}: {units}"))
+    if relation in ("=", "≈"):
+        work.sources.derive(found.right)
+        work.sources.derive(found.left)
         if right.operators == 0:
-            work.results.append((number, rhs))
+            work.results.append((number, found.right))
+    return right
 
 
-def _is_prose(tokens: Sequence[Token], left: Side, link: Link) -> bool:
+def _is_prose(tokens: Sequence[Token], link: Link) -> bool:
     """Whether a lone number on the left is likely the end of a phrase ("3 miles less = 20 - 3")."""
-    if left.operators or link.relation not in ("=", "≈"):
+    left = link.left
+    if link.relation not in ("=", "≈") or (left.operators and not is_share(tokens, left)):
         return False
     if left.hi < left.tail:
         return True
-    return left.lo > 0 and tokens[left.lo - 1].kind != "mark"
+    if left.lo == 0:
+        return False
+    before = tokens[left.lo - 1]
+    return before.kind != MARK or before.text in ",&"
 
 
 def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rewritten: bool) -> None:
@@ -152,55 +169,6 @@ def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rew
             work.flags.append(Flag(Finding.INVENTED, number, f"{token.text} has no source"))
 
 
-def agree(
-    lhs: Number, relation: str, rhs: Number, tokens: Sequence[Token], left: Side, right: Side, work: _Work
-) -> tuple[bool, str]:
-    """Whether two values stand in a relation, as written, and why."""
-    if relation not in ("=", "≈"):
-        holds = {
-            "<": lhs < rhs, ">": lhs > rhs, "<=": lhs <= rhs, ">=": lhs >= rhs, "!=": lhs != rhs
-        }[relation]  # fmt: skip
-        return holds, "as stated" if holds else f"{show(lhs)} {relation} {show(rhs)} does not hold"
-    if lhs == rhs:
-        return True, "exact"
-    for a, side, b in ((lhs, right, rhs), (rhs, left, lhs)):
-        if (
-            side.hi - side.lo == 1
-            and tokens[side.lo].kind == NUM
-            and _rounds(a, b, tokens[side.lo], relation)
-        ):
-            return True, "rounded"
-    if any(t.sign == "%" for t in tokens[left.lo : right.hi]):
-        bare_left = evaluate(tokens[left.lo : left.hi], work.names, percent=1)
-        bare_right = evaluate(tokens[right.lo : right.hi], work.names, percent=1)
-        if bare_left is not None and bare_right is not None:
-            for a, b in ((bare_left, bare_right), (lhs, bare_right), (bare_left, rhs)):
-                if a == b or (right.hi - right.lo == 1 and _rounds(a, b, tokens[right.lo], relation, 1)):
-                    return True, "percent"
-    return False, f"it is {show(lhs)}, not {show(rhs)}"
-
-
-def _rounds(
-    exact: Number, stated: Number, token: Token, relation: str, percent: Number = Fraction(1, 100)
-) -> bool:
-    """Whether a written number is the exact value rounded to the places it is written with: for `=` with two
-    decimals or three significant digits at least (or cut there), for `≈` with any."""
-    digits = "".join(c for c in token.text if c in "0123456789.")
-    whole, _, part = digits.partition(".")
-    places = len(part)
-    unit = Fraction(1, 10**places)
-    if token.sign == "%":
-        unit *= percent
-    gap = abs(exact - stated)
-    if relation == "≈":
-        if not part and whole.endswith("0"):
-            unit *= 10 ** (len(whole) - len(whole.rstrip("0")))
-        return gap <= unit
-    if places < 2 and len((whole + part).lstrip("0")) < 3:
-        return False
-    return gap <= unit / 2 or (places >= 2 and gap < unit and abs(stated) < abs(exact))
-
-
 def _is_trivial(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
     """`5 = 5`, `x + 0 = x`, `1 × n = n`: true of anything, so worth nothing."""
     if left.operators == 0 and right.operators == 0:
@@ -218,28 +186,6 @@ def _key(tokens: Sequence[Token], side: Side) -> str:
     return "".join(
         t.text if t.value is None else str(t.value) for t in tokens[side.lo : side.hi] if t.kind != "word"
     )
-
-
-def show(value: Number) -> str:
-    """A value for reading: exact where a few decimals suffice, else to six significant digits after `≈`.
-
-    >>> show(14), show(Fraction(5, 4)), show(Fraction(100, 3))
-    ('14', '1.25', '≈33.3333')
-    """
-    value = Fraction(value)
-    if value.denominator == 1:
-        text = str(value.numerator) if value.numerator.bit_length() < 130 else f"a number of over {39} digits"
-        return text
-    for places in (1, 2, 3, 4, 6):
-        scaled = value * 10**places
-        if scaled.denominator == 1 and value.numerator.bit_length() < 130:
-            sign = "-" if scaled < 0 else ""
-            digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
-            return f"{sign}{digits[:-places]}.{digits[-places:]}"
-    try:
-        return f"≈{float(value):.6g}"
-    except OverflowError:
-        return "a number out of range"
 
 
 def _process(work: _Work, trace: Trace) -> Process:
@@ -280,13 +226,14 @@ def _follows(work: _Work, trace: Trace, answer: str) -> bool:
     if len(values) != 1:
         return True
     value = values[0]
-    forms = {value, value * 100, -value}
+    forms = {value, value * 100, Fraction(value) / 100, -value}
     last = work.results[-1][0] if work.results else 0
     open_results = [v for step, v in work.results if step == last or v not in work.consumed]
     if any(v in forms for v in open_results):
         return True
-    return any(abs(v - value) <= Fraction(1, 2) and v != value and _close(v, value) for v in open_results)
-
-
-def _close(exact: Number, stated: Number) -> bool:
-    return abs(exact - stated) < Fraction(1, 100)
+    # Rounded up or down to whole things ("137.33 hours, so 138"), or to cents.
+    return any(
+        abs(v - value) < (1 if Fraction(value).denominator == 1 else Fraction(1, 100))
+        for v in open_results
+        if Fraction(v).denominator != 1
+    )

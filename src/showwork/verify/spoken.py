@@ -1,0 +1,175 @@
+"""Arithmetic said in words, put into the same tokens as written arithmetic.
+
+`5 times 3 is 15`, `half of 48 equals 24`, `20% of 50 is 10`, `the sum of 3 and 4 is 7`. A word stays a word
+wherever that reading is not safe ("12 times the second time", "is 5 more than").
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from showwork.verify.arithmetic import CLOSE, NUM, OP, OPEN, REL, WORD, Token
+from showwork.verify.numbers import NUMBER_WORDS
+
+_OPERATIONS = {"times": "*", "plus": "+", "minus": "-", "multiplied": "*", "divided": "/"}
+_WITH = {"multiplied": {"by"}, "divided": {"by", "into", "among", "between"}}
+_EQUALS = {"equals", "equal", "is", "are", "makes", "gives", "was", "were"}
+ROUGH = {"about", "approximately", "roughly", "around"}
+_PARTS = {"half", "third", "thirds", "quarter", "quarters", "fourth", "fourths", "fifth", "fifths", "tenth"}
+_FOLDS = {"twice": 2, "double": 2, "triple": 3}
+_OF_TWO = {"sum": "+", "difference": "-", "product": "*", "quotient": "/"}
+_COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
+_MORE = {
+    "more", "less", "fewer", "times", "of", "greater", "larger", "smaller", "older", "younger", "percent", "or",
+    "longer", "shorter", "higher", "lower", "faster", "slower", "multiplied", "plus", "minus", "to",
+}  # fmt: skip
+_SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_TWO) | {"of"}
+SAID = "said"  # the sign of an operator that was a word
+
+
+def rewrite(tokens: list[Token]) -> list[Token]:
+    """The tokens with spoken arithmetic as operators and relations. Relations that were words have the text
+    `is` or, with "about", `is≈`; operators that were words have the sign `said`.
+
+    >>> from showwork.verify.arithmetic import tokenize
+    >>> [t.text for t in rewrite(tokenize("half of 48 is 24"))]
+    ['half', '*', '48', 'is', '24']
+    """
+    if not any(t.kind == WORD and t.text.lower() in _SPOKEN for t in tokens):
+        return tokens
+    out: list[Token] = []
+    i, n = 0, len(tokens)
+    while i < n:
+        token = tokens[i]
+        step = 1
+        if token.kind == WORD:
+            word = token.text.lower()
+            if word in _OPERATIONS:
+                token, step = _operation(tokens, i, word, out)
+            elif word == "of":
+                if out and i + 1 < n and tokens[i + 1].kind in (NUM, OPEN) and _is_share(out):
+                    token = Token(OP, "*", token.start, token.end, None, SAID)
+            elif word in _PARTS:
+                if i + 2 < n and tokens[i + 1].text == "of" and tokens[i + 2].kind == NUM:
+                    token, step = _part(tokens, i, word, out)
+            elif word in _FOLDS:
+                if i + 1 < n and tokens[i + 1].kind == NUM:
+                    out.append(Token(NUM, token.text, token.start, token.end, _FOLDS[word]))
+                    token = Token(OP, "*", token.end, token.end, None, SAID)
+            elif word in _EQUALS:
+                token, step = _relation(tokens, i, word)
+            elif word in _OF_TWO and (two := _of_two(tokens, i, word)):
+                out.extend(two[:-1])
+                token, step = two[-1], 5
+        out.append(token)
+        i += step
+    return out
+
+
+def _operation(tokens: Sequence[Token], i: int, word: str, out: list[Token]) -> tuple[Token, int]:
+    """`times`, `divided by`… between two operands as an operator; number words next to it become numbers."""
+    token, n = tokens[i], len(tokens)
+    at = i + 1
+    if word in _WITH:
+        if at >= n or tokens[at].text not in _WITH[word]:
+            return token, 1
+        at += 1
+    if at >= n:
+        return token, 1
+    after = tokens[at]
+    said_after = after.kind == WORD and _small(after.text)
+    if after.kind not in (NUM, OPEN) and not said_after:
+        return token, 1
+    if not _after_operand(out):
+        value = _small(out[-1].text) if out and out[-1].kind == WORD else None
+        if not value:
+            return token, 1
+        out[-1] = Token(NUM, out[-1].text, out[-1].start, out[-1].end, value)
+    operator = Token(OP, _OPERATIONS[word], token.start, tokens[at - 1].end, None, SAID)
+    if not said_after:
+        return operator, at - i
+    out.append(operator)
+    return Token(NUM, after.text, after.start, after.end, _small(after.text)), at - i + 1
+
+
+def _small(word: str) -> int | None:
+    """The value of a word for a whole number from two up; None for all others ("one" is mostly a pronoun)."""
+    value = NUMBER_WORDS.get(word.lower())
+    if value is None or value.denominator != 1 or value < 2 or word.lower() in _FOLDS:
+        return None
+    return value.numerator
+
+
+def _part(tokens: Sequence[Token], i: int, word: str, out: list[Token]) -> tuple[Token, int]:
+    """`half of 48`, `two thirds of 30`: the share as a number, the "of" as multiplication."""
+    token = tokens[i]
+    count, start = 1, token.start
+    if out and out[-1].kind == WORD:
+        before = out[-1].text.lower()
+        if before in ("the", "his", "her", "their", "another", "every"):
+            return token, 1
+        if before in _COUNTS:
+            count = _COUNTS[before]
+            start = out.pop().start
+    out.append(Token(NUM, token.text, start, token.end, NUMBER_WORDS[word] * count))
+    return Token(OP, "*", tokens[i + 1].start, tokens[i + 1].end, None, SAID), 2
+
+
+def _relation(tokens: Sequence[Token], i: int, word: str) -> tuple[Token, int]:
+    """`is`, `equals`, `is equal to` before a number that ends there, as a relation."""
+    n = len(tokens)
+    at = i + 1
+    if word != "equal" and at + 1 < n and tokens[at].text == "equal" and tokens[at + 1].text == "to":
+        at += 2
+    elif word == "equal" and at < n and tokens[at].text == "to":
+        at += 1
+    rough = at < n and tokens[at].text in ROUGH
+    first = at + rough
+    if first >= n or tokens[first].kind not in (NUM, OP):
+        return tokens[i], 1
+    if any(t.kind == WORD and t.text in _MORE for t in tokens[first + 1 : first + 4]):
+        return tokens[i], 1
+    return Token(REL, "is≈" if rough else "is", tokens[i].start, tokens[at - 1].end), at - i
+
+
+def _of_two(tokens: Sequence[Token], i: int, word: str) -> list[Token]:
+    """`sum of 3 and 4`, `difference between 9 and 4` as five tokens of an expression in brackets."""
+    part = tokens[i + 1 : i + 5]
+    if len(part) < 4 or part[0].text not in ("of", "between") or part[2].text != "and":
+        return []
+    if part[1].kind != NUM or part[3].kind != NUM:
+        return []
+    if len(tokens) > i + 5 and tokens[i + 5].text in ("and", ","):
+        return []
+    left, right = part[1], part[3]
+    if (
+        word == "difference"
+        and left.value is not None
+        and right.value is not None
+        and left.value < right.value
+    ):
+        left, right = right, left
+    operator = Token(OP, _OF_TWO[word], part[2].start, part[2].end, None, SAID)
+    opening = Token(OPEN, "(", tokens[i].start, tokens[i].start)
+    return [opening, left, operator, right, Token(CLOSE, ")", part[3].end, part[3].end)]
+
+
+def _is_share(out: Sequence[Token]) -> bool:
+    """Whether what ends here is a percentage or fraction, so that a following "of" multiplies."""
+    last = out[-1]
+    if last.kind == CLOSE:
+        return True
+    if last.kind != NUM or last.value is None:
+        return False
+    if last.sign == "%" or (type(last.value) is Fraction and last.value < 1):
+        return True
+    return len(out) > 2 and out[-2].text == "/" and out[-3].kind == NUM and out[-2].end == last.start
+
+
+def _after_operand(tokens: Sequence[Token]) -> bool:
+    """Whether an operand with up to five unit words ends here."""
+    for token in tokens[:-7:-1]:
+        if token.kind in (NUM, CLOSE):
+            return True
+        if token.kind != WORD:
+            return False
+    return False
