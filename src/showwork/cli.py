@@ -123,8 +123,9 @@ def _train(
         from showwork.show.screen import Screen
 
         deadline, screen = Deadline(time.time(), recipe.hours), Screen(quiet=quiet)
+        command = ["showwork", verb, str(file), *(overrides or ())]
         do = stages.run_all if verb == "run" else stages.pretrain
-        _print(do(recipe, opened, deadline, screen), as_json)
+        _print(do(recipe, opened, deadline, screen, command), as_json)
 
 
 def _show_checked(checked: Any, page: Path | None, as_json: bool) -> None:

@@ -5,12 +5,12 @@ All of it goes to stderr, so that stdout is left for results. Nothing depends on
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,7 +21,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Task as Bar
-from rich.table import Table
 from rich.text import Text
 
 EVERY = 10.0  # seconds between the lines of progress that go to a log
@@ -49,13 +48,8 @@ class Screen:
         """One line of plain text, exactly as it is."""
         self._print(Text(text))
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A small table; the first column is text, the others are figures."""
-        table = Table(title=title, title_justify="left", header_style="bold")
-        for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i > 0)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+    def table(self, table: RenderableType) -> None:
+        """A table, or whatever else rich can show."""
         self._print(table)
 
     @contextmanager
@@ -76,7 +70,7 @@ class Screen:
             yield lines.advance
             lines.close()
 
-    def _print(self, thing: Text | Table) -> None:
+    def _print(self, thing: RenderableType) -> None:
         if not self.quiet:
             self.console.print(thing, highlight=False, soft_wrap=isinstance(thing, Text))
 
