@@ -144,7 +144,7 @@ def rows(rng: random.Random, level: int) -> Problem:
 def average(rng: random.Random, level: int) -> Problem:
     """The mean of three numbers, a whole number by construction."""
     (name,), what = people(rng, 1), thing(rng)
-    a, b, c = (term(rng, min(level, 4)) + 60 * max(0, level - 4) for _ in range(3))
+    a, b, c = (term(rng, min(level, 4)) + 150 * (level == 5) for _ in range(3))
     c += -(a + b + c) % 3
     mean = (a + b + c) // 3
     question = rng.choice(

@@ -68,22 +68,22 @@ def compare(rng: random.Random, level: int) -> Problem:
 
 
 def sequence(rng: random.Random, level: int) -> Problem:
-    """The next term of an arithmetic sequence of four."""
+    """The next term of an arithmetic sequence of three."""
     start, gap = term(rng, level), term(rng, max(1, level - 1))
-    a, b, c, d = (start + i * gap for i in range(4))
+    a, b, c = (start + i * gap for i in range(3))
     question = rng.choice(
         (
-            f"What comes next: {a}, {b}, {c}, {d}?",
-            f"Find the next number of {a}, {b}, {c}, {d}.",
-            f"The numbers {a}, {b}, {c}, {d} grow by the same amount. What is the next number?",
+            f"What comes next: {a}, {b}, {c}?",
+            f"Find the next number of {a}, {b}, {c}.",
+            f"The numbers {a}, {b}, {c} grow by the same amount. What is the next number?",
         )
     )
     steps = (
         f"Gap: {b} - {a} = {gap}.",
-        f"Next: {d} + {gap} = {d + gap}.",
-        f"Therefore, the next number is {d + gap}.",
+        f"Next: {c} + {gap} = {c + gap}.",
+        f"Therefore, the next number is {c + gap}.",
     )
-    return Problem(question, steps, str(d + gap), Kind.NUMBER)
+    return Problem(question, steps, str(c + gap), Kind.NUMBER)
 
 
 def ages(rng: random.Random, level: int) -> Problem:

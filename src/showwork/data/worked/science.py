@@ -127,7 +127,7 @@ def convert(rng: random.Random, level: int) -> Problem:
         f"Total: {n * rate} + {m} = {total} {fine}.",
         f"Therefore, it is {total} {fine}.",
     )
-    return Problem(question, steps, f"{total} {fine}", Kind.QUANTITY, fine, key=(coarse, n, m))
+    return Problem(question, steps, f"{total} {fine}", Kind.QUANTITY, fine, key=(rate, n, m))
 
 
 def work(rng: random.Random, level: int) -> Problem:
