@@ -106,7 +106,7 @@ def test_order_right_over_wrong_over_malformed_in_the_case_file() -> None:
 
 
 def _shape(verdict: Verdict, faults: tuple[Fault, ...], truths: tuple[Truth, ...], counted: bool) -> Graded:
-    """A Graded by hand: any combination that verification could give, whether or not a text is known for it."""
+    """A Graded by hand: whatever verification could give, whether or not a text is known for it."""
     task = TASKS["rolls"]
     checks = tuple(Check(1, "6 * 2 = 12", t, "12", (0, 9), "") for t in truths)
     process = Process((), 0.5 if counted else None, 0.0)
@@ -226,7 +226,7 @@ def test_a_reward_that_raises_stops_and_names_itself() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_stops(value: float) -> None:
-    with pytest.raises(ValueError, match="'odd'.*finite"):
+    with pytest.raises(ValueError, match=r"'odd'.*finite"):
         score_groups([[_shape(Verdict.RIGHT, (), (), False)]], {"odd": 1.0}, {"odd": lambda graded: value})
 
 

@@ -4,19 +4,15 @@ Every filter counts what it dropped; a run whose data loses more than the recipe
 silently thinned. Likeness between splits is `data.near`'s business.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from showwork import trace
-from showwork.types import Completion, Task, Truth
+from showwork.data.jsonl import CONTROL_CHARACTER, CONTROL_TOKEN
+from showwork.types import Completion, Graded, Task, Truth
 from showwork.verify.grade import grade
 
 EXAMPLES = 3
-
-_CONTROL = re.compile(
-    r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask)>|</?(?:reasoning|answer)>|[\x00-\x08\x0e-\x1f]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +79,7 @@ def _plain_reason(task: Task, seen: dict[str, str]) -> tuple[str, str] | None:
     if not task.question.strip() or not task.answer.strip():
         return "empty question or answer", repr(task.question[:40])
     for text in (task.question, task.answer, *(task.solution or ())):
-        token = _CONTROL.search(text)
+        token = CONTROL_TOKEN.search(text) or CONTROL_CHARACTER.search(text)
         if token:
             return "control token in the text", repr(token.group())
     key = " ".join(task.question.casefold().split())
@@ -95,19 +91,30 @@ def _plain_reason(task: Task, seen: dict[str, str]) -> tuple[str, str] | None:
 
 def _checked(task: Task, found: dict[str, list[str]]) -> tuple[Task, tuple[str, str] | None]:
     """The task, without its solution if that is unsound, and why it cannot be used if its gold is."""
+    graded = None
     if task.solution:
-        graded = grade(task, Completion(task.id, 0, trace.render(trace.gold(task))))
-        false = next((c for c in graded.checks if c.truth is Truth.FALSE), None)
-        if graded.trace.faults or false is not None:
-            detail = false.claim if false is not None else ", ".join(f.value for f in graded.trace.faults)
-            found.setdefault(SOLUTION, []).append(f"{task.id}: {detail[:80]}")
-            task = replace(task, solution=None)
-    if not task.solution:
+        graded, fault = _graded_solution(task)
+        if fault is not None:
+            found.setdefault(SOLUTION, []).append(f"{task.id}: {fault[:80]}")
+            task, graded = replace(task, solution=None), None
+    if graded is None:
         tags = f"{trace.REASONING}\n-\n{trace.REASONING_END}\n{trace.ANSWER}{task.answer}{trace.ANSWER_END}"
         graded = grade(task, Completion(task.id, 0, tags))
     if not graded.verdict.right:
         return task, ("gold is not right for its own grader", f"{task.answer[:40]!r} {graded.verdict.value}")
     return task, None
+
+
+def _graded_solution(task: Task) -> tuple[Graded | None, str | None]:
+    """The task's own solution as graded, and what is wrong with it."""
+    try:
+        graded = grade(task, Completion(task.id, 0, trace.render(trace.gold(task))))
+    except ValueError as error:
+        return None, str(error)
+    false = next((c for c in graded.checks if c.truth is Truth.FALSE), None)
+    if false is not None:
+        return graded, f"claims {false.claim!r}"
+    return graded, ", ".join(f.value for f in graded.trace.faults) or None
 
 
 def _length_reason(

@@ -21,8 +21,12 @@ OPTIONAL = ("reasoning", "domain", "level", "kind", "unit", "aliases", "choices"
 SPLITS = ("train", "dev", "test")
 LONGEST = 20_000  # characters of one text; a question of a megabyte is a broken file, not a task
 
-_CONTROL_TOKEN = re.compile(r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask)>|</?(?:reasoning|answer)>")
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+# What must not stand in a task's text: tokens that end turns or texts, and the tags of the format.
+CONTROL_TOKEN = re.compile(
+    r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask|(?:start|end)_of_image|image_soft_token|unused\d{1,4})>"
+    r"|</?(?:reasoning|answer)>"
+)
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STEP_MARK = re.compile(r"^\s*(?:[-*]\s+)?(?:\*\*)?Step \d{1,4}(?:\*\*)?[:.)](?:\*\*)?\s*", re.IGNORECASE)
 _KINDS = (
     (Kind.PERCENT, re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?\s?%")),
@@ -72,7 +76,7 @@ def text_of(value: Any, key: str, where: str) -> str:
         raise ValueError(f'{where}: "{key}" is empty')
     if len(text) > LONGEST:
         raise ValueError(f'{where}: "{key}" has {len(text):,} characters, more than {LONGEST:,}')
-    bad = _CONTROL_CHARACTER.search(text)
+    bad = CONTROL_CHARACTER.search(text)
     if bad:
         raise ValueError(f'{where}: "{key}" holds the control character U+{ord(bad.group()):04X}')
     if any("\ud800" <= c <= "\udfff" for c in text):
@@ -115,7 +119,7 @@ def _task(row: dict[str, Any], where: str) -> Task:
         given = format(given, "g") if isinstance(given, float) and given.is_integer() else str(given)
     answer = text_of(given, "answer", where)
     for key, text in (("prompt", question), ("answer", answer)):
-        token = _CONTROL_TOKEN.search(text)
+        token = CONTROL_TOKEN.search(text)
         if token:
             raise ValueError(f'{where}: "{key}" holds the control token {token.group()}')
     level = row.get("level", 0)
@@ -147,7 +151,7 @@ def _solution(value: Any, where: str) -> tuple[str, ...] | None:
     text = text_of(value, "reasoning", where)
     if trace.REASONING in text:
         return tuple(s.text for s in trace.parse(text).steps) or None
-    token = _CONTROL_TOKEN.search(text)
+    token = CONTROL_TOKEN.search(text)
     if token:
         raise ValueError(f'{where}: "reasoning" holds the control token {token.group()}')
     lines = (_STEP_MARK.sub("", line).strip() for line in text.split("\n"))
@@ -156,7 +160,7 @@ def _solution(value: Any, where: str) -> tuple[str, ...] | None:
 
 def _kind(given: Any, answer: str, unit: str | None, where: str) -> Kind:
     if given is not None:
-        if given not in {k.value for k in Kind}:
+        if not isinstance(given, str) or given not in {k.value for k in Kind}:
             near = difflib.get_close_matches(str(given), [k.value for k in Kind], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(Kind)}"
             raise ValueError(f'{where}: "kind" {given!r} is not known; {hint}')

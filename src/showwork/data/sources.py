@@ -54,7 +54,8 @@ def share_out(tasks: Sequence[Task], settings: FileSource, split: str) -> list[T
     Rows without a split ("") go to train, dev or test at 80, 10 and 10 % by the hash of their content, so
     that a row keeps its split whatever else the file holds. Data with a train split but no dev split
     gives up `settings.dev` train rows, at most a tenth, for dev: those with the lowest hashes. Caps
-    (`train`, `dev`, `test` of the settings) also keep the lowest hashes. Raises ValueError for an empty split.
+    (`train`, `dev`, `test` of the settings) also keep the lowest hashes. Raises ValueError for a split that
+    is empty.
     """
     _known(split)
     shared = [task if task.split else replace(task, split=_bucket(task)) for task in tasks]

@@ -86,7 +86,7 @@ def solve(equation: str) -> tuple[list[str], Fraction]:
     (['12 - 15 = -3', '-3 + 14 = 11'], Fraction(11, 1))
     """
     tokens, at = [], 0
-    for match in iter(lambda: _TOKEN.match(equation, at), None):
+    while match := _TOKEN.match(equation, at):
         tokens.append(match.group(1))
         at = match.end()
     if equation[at:].strip() or not tokens or len(tokens) > 200:

@@ -170,7 +170,8 @@ def paired(a: Sequence[Graded], b: Sequence[Graded]) -> dict[str, float | int]:
 def gold_bound(tasks: Sequence[Task], instruction: str) -> list[Graded]:
     """The tasks' own solutions, sent through the same evaluation: the most that any model can reach.
 
-    A task without a solution is answered with one step, "The answer is X.".
+    A task without a solution is answered with one step, "The answer is X.". Raises ValueError, naming the
+    task, for a solution that has no canonical text.
     """
     by_id = _by_id(tasks)
 
@@ -248,9 +249,15 @@ def grade_completions(tasks: Sequence[Task], completions: Sequence[Completion]) 
 
 
 def _gold(task: Task) -> str:
-    if task.solution:
-        return trace.render(trace.gold(task))
-    return trace.render(Trace((Step(f"The answer is {task.answer}.", 1),), task.answer))
+    own = (
+        trace.gold(task) if task.solution else Trace((Step(f"The answer is {task.answer}.", 1),), task.answer)
+    )
+    try:
+        return trace.render(own)
+    except ValueError as error:
+        raise ValueError(
+            f"the gold solution of task {task.id} ({task.source}, {task.split}): {error}"
+        ) from None
 
 
 def _by_id(tasks: Iterable[Task]) -> dict[str, Task]:
