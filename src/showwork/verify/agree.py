@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from showwork.verify.arithmetic import NUM, OP, WORD, Number, Token, evaluate
+from showwork.verify.arithmetic import NUM, OP, SCALE, WORD, Number, Token, evaluate
 from showwork.verify.claims import Side, expression, shorter
 from showwork.verify.units import Unit, find_units
 
+_QUARTER = (Unit("quarter", "money:usd", Fraction(1, 4)),)  # the coin; the table has no word for it
 _SIGNS = {"$": "$", "€": "€", "£": "£", "¢": "¢"}
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
@@ -97,6 +98,8 @@ def _same(
                     return "as a percentage"
     if _convertible(tokens, left, relation, right, names):
         return "after unit conversion"
+    if _scaled(tokens, left, right, lhs, rhs):
+        return "counted in " + tokens[right.hi - 1].text.split()[-1] + "s"
     if lhs == -rhs and left.lo > 0 and tokens[left.lo - 1].text == "-" and tokens[left.lo - 1].kind == OP:
         return "exact"  # `because - 18/-2 = 9`
     whole = right.operators == 0 and Fraction(rhs).denominator == 1 and Fraction(lhs).denominator != 1
@@ -105,6 +108,14 @@ def _same(
         if any(word in after for word in _REMAINDER) or after.lstrip().startswith("r "):
             return "the whole part, with a remainder"
     return ""
+
+
+def _scaled(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
+    """Whether the left side leaves out the scale of the right one: `2*10 = $20 million`."""
+    scale = next((v for word, v in SCALE.items() if tokens[right.hi - 1].text.endswith(word)), 0)
+    if not scale or lhs * scale != rhs:
+        return False
+    return not any(t.kind == NUM and t.text.endswith(tuple(SCALE)) for t in tokens[left.lo : left.hi])
 
 
 def rounds_to(
@@ -145,12 +156,20 @@ def _unit_text(tokens: Sequence[Token], i: int) -> tuple[Unit, ...]:
     while j < n and len(words) < 5:
         token = tokens[j]
         if token.kind == WORD:
+            if token.text == "in" and words and words[-1] not in ("sq", "sq.", "square", "cubic", "cu"):
+                break
             words.append(token.text)
         elif token.text == "/" and j + 1 < n and tokens[j + 1].kind == WORD:
             words.append("/")
         else:
             break
         j += 1
+    if (
+        words
+        and words[0] in ("quarter", "quarters")
+        and (len(words) == 1 or words[1] not in ("of", "mile", "hour"))
+    ):
+        return _QUARTER
     for count in range(len(words), 0, -1):
         if words[count - 1] != "/":
             found = find_units(" ".join(words[:count]))

@@ -45,7 +45,7 @@ _PATTERN = re.compile(
     rf"""
     (?P<currency>(?:\\?[$€£¢%]|USD\s)\s?(?=\.?\d))?
     (?:
-      (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:]))
+      (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
     | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)|(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?![\d,-]|\.\d))
     | (?P<mixed>(?P<whole>\d{{1,6}})(?:\ and\ |[ \u00a0]|(?=[¼½¾⅓⅔]))
         (?:(?P<upper>\d{{1,3}})/(?P<lower>\d{{1,3}})(?![\d./]|(?:st|nd|rd|th))|(?P<vulgar2>[¼½¾⅓⅔])))
@@ -53,7 +53,7 @@ _PATTERN = re.compile(
     | (?P<number>(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?P<exponent>[eE][-+]?\d{{1,3}}(?![\w.]))?
     )
     (?P<broken>,\d+(?!,?\d))?
-    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|k\b(?!-))?
+    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|(?(currency)k\b(?!-)|(?!)))?
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
   | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
@@ -65,14 +65,14 @@ _PATTERN = re.compile(
   | (?P<close>[)\]}}])
   | (?P<square>[²³])
   | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)|[^\W\d_]{{3,}}(?=\d)
-      |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]\w*(?:['’&]\w*)*)
+      |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`])
   | (?P<mark>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
 _POWER_AFTER = re.compile(r"\s*[-−]?\s*[\d(]")
-_SCALE = {"hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALE = {"hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _VULGAR = {
     "¼": Fraction(1, 4),
     "½": Fraction(1, 2),
@@ -157,7 +157,7 @@ def _operand_before(tokens: Sequence[Token]) -> bool:
 def _is_unit_place(tokens: Sequence[Token]) -> bool:
     """Whether the last word stands where a unit does: after a number, or after a slash or word after one."""
     before = tokens[-2]
-    return before.kind in (NUM, WORD) or before.text == "/"
+    return before.kind == NUM or before.text == "/" or (before.kind == WORD and len(tokens[-1].text) > 1)
 
 
 def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
@@ -191,7 +191,7 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
     else:
         value = _mixed(m)
     if value is not None and (scale := m.group("scale")):
-        value *= _SCALE[scale.strip()]
+        value *= SCALE[scale.strip()]
     if sign == "%" and value is not None:
         value = Fraction(value) / 100
     elif suffix:

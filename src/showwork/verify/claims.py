@@ -197,7 +197,9 @@ class _Reader:
                 return None
             if before.kind == WORD and len(name) > 1 and not _opens(before.text):
                 return None
-            if before.kind == WORD and name in ("a", "I"):
+            if before.kind == WORD and (
+                name in ("a", "I") or (len(before.text) == 1 and before.text not in "aI")
+            ):
                 return None
         return name
 
@@ -357,6 +359,7 @@ class _Reader:
             elif token.kind == CLOSE and q in self.pairs and self.is_prose(q) and self.pairs[q] > bound:
                 q = self.pairs[q]
                 words += 1
+                doubt = doubt or tokens[q - 1].end == tokens[q].start  # `5(X + 2)`, likely
             else:
                 break
             q -= 1
@@ -374,6 +377,7 @@ class _Reader:
             elif self._is_unit_slash(p):
                 pass
             elif token.kind == OPEN and p in self.pairs and self.is_prose(self.pairs[p]):
+                doubt = doubt or tokens[p - 1].end == token.start
                 p = self.pairs[p]
                 words += 1
             else:
@@ -390,8 +394,16 @@ class _Reader:
             return word[1].isdigit()
         if word in self.names or word in _UNKNOWNS:
             return True
-        # `3C = 24`: a letter glued to a number may be a unit or not
-        return word.isupper() and i > 0 and self.tokens[i - 1].end == self.tokens[i].start
+        # `3C = 24`, `2m + 5 = 9`: a letter glued to a number is a unit only where several numbers have it
+        if i == 0 or self.tokens[i - 1].end != self.tokens[i].start or not word.isalpha():
+            return False
+        if word.isupper():
+            return True
+        glued = sum(
+            t.text == word and self.tokens[k].kind == NUM and self.tokens[k].end == t.start
+            for k, t in enumerate(self.tokens[1:])
+        )
+        return glued < max(2, sum(t.text == word for t in self.tokens))
 
     def _is_unit_slash(self, i: int) -> bool:
         """Whether the token is the slash of a unit such as `/hour`."""
@@ -461,7 +473,7 @@ class _Reader:
         ahead = tokens[start - 2] if start - 2 >= bound else None
         if before.kind == OPEN:
             return ahead is not None and ahead.kind in (OP, NUM)
-        if before.kind == OP:
+        if before.kind in (OP, NUM):
             return True
         if before.kind == MARK:
             return ahead is not None and (ahead.kind == OP or (before.text in ",:&" and ahead.kind == NUM))

@@ -5,13 +5,13 @@ the one that is named. Whether the plan is right is not decided here: a right ca
 passes. Where the claims are is decided in `claims`, where a number can come from in `sources`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from showwork.types import Check, Finding, Flag, Process, Step, Trace, Truth
 from showwork.verify.agree import agree, mixed, show
-from showwork.verify.arithmetic import MARK, NUM, REL, Number, Token, evaluate, tokenize
+from showwork.verify.arithmetic import MARK, NUM, OP, OPEN, REL, WORD, Number, Token, evaluate, tokenize
 from showwork.verify.claims import Link, Side, expression, is_share, links, rewrite
 from showwork.verify.sources import Sources
 
@@ -33,6 +33,8 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
             _check_step(work, number, text, step.start)
         if budget <= 0 or len(work.checks) >= MAX_CHECKS:
             break
+    if work.algebra:
+        _substitute(work)
     return tuple(work.checks), _process(work, trace)
 
 
@@ -58,6 +60,8 @@ class _Work:
     results: list[tuple[int, Number]] = field(default_factory=list)  # (step, value) of every derived value
     consumed: set[Number] = field(default_factory=set)
     checked_steps: set[int] = field(default_factory=set)
+    algebra: list[tuple[int, list[Token], str, int]] = field(default_factory=list)  # steps with unknowns
+    reused: set[str] = field(default_factory=set)
 
 
 def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
@@ -69,16 +73,17 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
     for link in links(tokens, work.names):
         if len(work.checks) >= MAX_CHECKS:
             return
-        relations -= 1
         if link.first:
             name, before = link.name, work.names.get(link.name) if link.name else None
         right = link.right
         value = evaluate(expression(tokens, right, work.names), work.names)
         if link.name is None:
             taken = _check_link(work, number, tokens, link, text, offset)
+            relations -= taken is not None
             if taken is not None and taken.hi != right.hi:
                 right, value = taken, evaluate(expression(tokens, taken, work.names), work.names)
         elif not right.soft:
+            relations -= 1
             _operands(work, number, tokens, right, False)
             if value is not None and right.operators == 0:
                 work.results.append((number, value))
@@ -89,9 +94,40 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
                 if _is_symbol(name):
                     detail = f"{name} was {show(before)} and is now {show(value)}"
                     work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
+                    work.reused.add(name)
                 before = None
     if relations > 0:
         work.sources.state(tokens)
+        work.algebra.append((number, tokens, text, offset))
+
+
+def _substitute(work: _Work) -> None:
+    """Check equations in unknowns (`7x = 84`) once the unknowns have values (`x = 12`)."""
+    solved = {n: v for n, v in work.names.items() if len(n) == 1 and n not in work.reused}
+    if not solved:
+        return
+    known = {(c.span[0], c.span[1]) for c in work.checks}
+    for number, tokens, text, offset in work.algebra:
+        for link in links(tokens, solved):
+            left, right = link.left, link.right
+            if link.name is not None or len(work.checks) >= MAX_CHECKS:
+                continue
+            if not any(t.text in solved for t in tokens[left.lo : left.tail] + tokens[right.lo : right.tail]):
+                continue
+            found = agree(tokens, left, link.relation, right, solved)
+            begin, end = tokens[left.lo].start, tokens[found.side.hi - 1].end
+            span = (offset + begin, offset + end)
+            if not found.holds or span in known:
+                continue
+            claim = text[begin:end]
+            work.checks.append(
+                Check(number, claim, Truth.TRUE, show(found.left or 0), span, "by substitution")
+            )
+            work.checked_steps.add(number)
+            work.counted.add((_key(tokens, left), link.relation, _key(tokens, found.side)))
+            for side in (left, right):
+                _operands(work, number, tokens, side, True)
+    work.checks.sort(key=lambda c: c.span)
 
 
 def _is_symbol(name: str) -> bool:
@@ -110,6 +146,8 @@ def _check_link(
     begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
     claim, span = text[begin:end], (offset + begin, offset + end)
     if found.left is None or found.right is None:
+        if _has_unknown(tokens, left, work.names) or _has_unknown(tokens, right, work.names):
+            return None
         work.checks.append(Check(number, claim, Truth.UNKNOWN, None, span, found.reason))
         return None
     if link.first:
@@ -133,6 +171,16 @@ def _check_link(
         if right.operators == 0:
             work.results.append((number, found.right))
     return right
+
+
+def _has_unknown(tokens: Sequence[Token], side: Side, names: Container[str]) -> bool:
+    """Whether a word stands where an operand should, inside brackets for instance."""
+    return any(
+        tokens[i].kind == WORD
+        and tokens[i].text not in names
+        and (len(tokens[i].text) == 1 or tokens[i - 1].kind in (OP, OPEN))
+        for i in range(side.lo + 1, side.hi)
+    )
 
 
 def _is_prose(tokens: Sequence[Token], link: Link) -> bool:
