@@ -32,6 +32,7 @@ _CONTROL = re.compile(
     r"<(?:start_of_turn|end_of_turn|bos|eos|pad|unk|mask|(?:start|end)_of_image|image_soft_token|unused\d{1,4})>"
 )
 _TAG = re.compile(r"</?(?:reasoning|answer)>")
+_LIKE_A_TAG = re.compile(r"</?[ \t]{0,3}(?:reasoning|answer)[ \t]{0,3}>", re.IGNORECASE)
 # A mark opens a line, or follows the end of a sentence (one-line traces).
 _MARK = re.compile(
     r"(?:(?:^|\n)[ \t]*(?:#{1,6}[ \t]+)?|(?<=[.!?;:,])[ \t]+)"
@@ -47,8 +48,10 @@ _STATED = re.compile(
     r"\b(?:answer|result)s?(?:\*\*)?(?:[ \t]{0,3}[:=]|[ \t]{1,3}(?:is|are|was|equals)\b(?:[ \t]{0,3}:)?)",
     re.IGNORECASE,
 )
-_COPULA = re.compile(
-    r"\b(?:is|are|was|were|be|equals|gets|has|have|left with)\b[ \t]{0,3}:?|:[ \t]", re.IGNORECASE
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|be|equals|gets|has|have|had|takes|costs|pays|makes|earns|needs|left with)\b"
+    r"[ \t]{0,3}:?|:[ \t]",
+    re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
 _NUMBER = re.compile(r"[-−+]?[$€£]?[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?(?:/[0-9]+)?%?")
@@ -223,7 +226,7 @@ def _lenient(text: str, tags: list[tuple[str, int, int]], answers: list[tuple[in
             rest = _first_line(text[after : tags[i + 1][1] if i + 1 < len(tags) else len(text)])
             if rest:
                 return rest
-    plain = _CONTROL.sub(" ", _TAG.sub("\n", text)).strip()
+    plain = _CONTROL.sub(" ", _LIKE_A_TAG.sub("\n", text)).strip()
     for reader in (_boxed, _stated, _last_line):
         found = reader(plain)
         if found:
@@ -275,14 +278,14 @@ def _last_line(plain: str) -> str | None:
 
 
 def _comes_to(line: str) -> str | None:
-    """The right side of the line's last equation; the line itself where it has few words; else what follows
-    its verb, or its last number; None for a line of words that says no number."""
+    """The right side of the line's last equation; else what follows its last verb, else the line itself
+    where it has few words; else its last number; None for a line of words that says no number."""
     if "=" in line:
         line = _bare(line.rpartition("=")[2])
-    elif _words(line) > 3:
+    else:
         line = _bare(_SENTENCE_END.split(line)[-1] or line)
-        verbs = [m.end() for m in _COPULA.finditer(line)]
-        line = line[verbs[-1] :].strip() if verbs else line
+        verbs = [m.end() for m in _VERB.finditer(line)]
+        line = (line[verbs[-1] :].strip() if verbs else "") or line
     if _words(line) <= (3 if any(c.isdigit() for c in line) else 2) and 0 < len(line) <= 60:
         return line
     return _last(_NUMBER, line)
