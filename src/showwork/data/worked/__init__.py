@@ -87,7 +87,7 @@ def task(seed: int, index: int, *, names: Sequence[str] = (), levels: Sequence[i
     """
     chosen, levels = _chosen(names, levels)
     name, level = chosen[index % len(chosen)], levels[index // len(chosen) % len(levels)]
-    return _task(name, level, random.Random(f"{seed}/{index}"))
+    return _task(name, level, random.Random(f"{seed}/{name}/{level}/{index}"))
 
 
 def tasks(

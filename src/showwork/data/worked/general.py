@@ -26,7 +26,7 @@ def calendar(rng: random.Random, level: int) -> Problem:
     steps = (
         f"Weeks: {product(weeks, 7)}.",
         f"Left: {n} - {weeks * 7} = {left}.",
-        f"Therefore, {DAYS[day]} and {left} days is {answer}.",
+        f"Therefore, {DAYS[day]} and {left} {'day' if left == 1 else 'days'} is {answer}.",
     )
     return Problem(question, steps, answer, Kind.TEXT, key=(DAYS[day], n))
 
@@ -174,7 +174,7 @@ def reading(rng: random.Random, level: int) -> Problem:
     steps = (
         f"Read: {product(a_day, days)}.",
         f"Left: {pages} - {a_day * days} = {left}.",
-        f"Therefore, {left} pages are left.",
+        f"Therefore, the number of pages is {left}.",
     )
     return Problem(question, steps, str(left), Kind.NUMBER)
 
@@ -197,6 +197,6 @@ def passengers(rng: random.Random, level: int) -> Problem:
     steps = (
         f"Stay: {start} - {off} = {start - off}.",
         f"Now: {start - off} + {on} = {end}.",
-        f"Therefore, there are {end} people.",
+        f"Therefore, the number of people is {end}.",
     )
     return Problem(question, steps, str(end), Kind.NUMBER)

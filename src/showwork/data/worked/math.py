@@ -24,7 +24,7 @@ def gain_loss(rng: random.Random, level: int) -> Problem:
     steps = (
         f"Sum: {a} + {b} = {a + b}.",
         f"Left: {a + b} - {c} = {left}.",
-        f"Therefore, {left} {what} are left.",
+        f"Therefore, the number of {what} is {left}.",
     )
     return Problem(question, steps, str(left), Kind.NUMBER)
 
@@ -136,7 +136,7 @@ def rows(rng: random.Random, level: int) -> Problem:
     steps = (
         f"All: {product(big, small)}.",
         f"Left: {big * small} - {gone} = {left}.",
-        f"Therefore, {left} {what} are left.",
+        f"Therefore, the number of {what} is {left}.",
     )
     return Problem(question, steps, str(left), Kind.NUMBER)
 

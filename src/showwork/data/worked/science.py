@@ -81,7 +81,8 @@ def density(rng: random.Random, level: int) -> Problem:
 def ohm(rng: random.Random, level: int) -> Problem:
     """Voltage over two resistors in a row: V = I * R."""
     whole, current = factors(rng, level)
-    r1 = rng.randint(1, whole - 1)
+    whole = max(whole, 4)
+    r1 = rng.randint(2, whole - 2)
     r2 = whole - r1
     question = rng.choice(
         (
@@ -182,7 +183,8 @@ def temperature(rng: random.Random, level: int) -> Problem:
 def energy(rng: random.Random, level: int) -> Problem:
     """Power of two devices times the time."""
     whole, seconds = factors(rng, level)
-    p1 = rng.randint(1, whole - 1)
+    whole = max(whole, 4)
+    p1 = rng.randint(2, whole - 2)
     p2 = whole - p1
     a, b = rng.sample(("lamp", "fan", "pump", "radio", "heater"), 2)
     question = rng.choice(
