@@ -75,12 +75,6 @@ class Data(Part):
     max_prompt_tokens: int = Field(default=96, gt=0)
     max_trace_tokens: int = Field(default=128, gt=0)
 
-    @model_validator(mode="after")
-    def _some_source(self) -> Self:
-        if not (self.worked or self.gsm8k or self.svamp or self.jsonl):
-            raise ValueError("names no source; give at least one of worked, gsm8k, svamp, jsonl")
-        return self
-
 
 class Sft(Part):
     """LoRA fine-tuning on worked traces. `traces` caps how many distinct ones are seen."""
@@ -154,6 +148,15 @@ class Recipe(Part):
     checkpoint: Checkpoint = Checkpoint()
     pretrain: Pretrain | None = None
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        data = self.data
+        if self.kind == "run" and not (data.worked or data.gsm8k or data.svamp or data.jsonl):
+            raise ValueError("data names no source; give at least one of worked, gsm8k, svamp, jsonl")
+        if self.kind == "pretrain" and self.pretrain is None:
+            raise ValueError("kind is pretrain, but the section pretrain is missing")
+        return self
+
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and apply `a.b=value` overrides (values are YAML, `1e-5` is a number).
@@ -204,7 +207,7 @@ def validate(tree: Any, where: str) -> Recipe:
             raise RecipeError(f"{where}: the key {keys!r} is missing{more}") from None
         message = first["msg"].removeprefix("Value error, ")
         got = f", got {_short(first.get('input'))}" if first["type"] != "value_error" else ""
-        raise RecipeError(f"{where}: {keys}: {message}{got}{more}") from None
+        raise RecipeError(f"{where}: {keys}{': ' if keys else ''}{message}{got}{more}") from None
     except (TypeError, ValueError, RecursionError):
         raise RecipeError(
             f"{where}: holds values that are no plain YAML (a cycle, or keys of other kinds)"

@@ -1,0 +1,214 @@
+"""The rules of the house that a machine can check: who imports whom, how big things are, what is tracked."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from showwork.recipe import load
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "showwork"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# A unit (module or folder of the package) may import from the lines above its own, and from itself.
+LAYERS = (
+    ("types",),
+    ("trace", "recipe", "run", "record", "provenance", "clock"),
+    ("verify",),
+    ("data", "score"),
+    ("plan", "model"),
+    ("train", "evaluate"),
+    ("show",),
+    ("stages",),
+    ("cli",),
+)
+ALSO = {("run", "recipe")}  # a run directory belongs to one recipe
+DEVICE = {"model", "train"}  # the only units that may import these:
+DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
+LINES = 400
+MEGABYTES = 6
+VAGUE = {"util", "utils", "common", "helper", "helpers", "manager", "base", "misc"}
+KWARGS: set[str] = set()  # functions, as "module.py:name", that must take **kwargs
+
+
+def name(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of everything a module imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(path)}:{node.lineno}: relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def our_imports(path: Path) -> Iterator[tuple[int, Path]]:
+    """Line and file of every module of ours that a module imports."""
+    for line, full in imported(path):
+        parts = full.split(".")
+        if parts[0] != "showwork":
+            continue
+        for n in range(len(parts), 0, -1):  # the longest prefix that is a module; the rest is a name in it
+            at = PACKAGE.joinpath(*parts[1:n])
+            found = [p for p in (at.with_suffix(".py"), at / "__init__.py") if n > 1 and p.is_file()]
+            if found:
+                yield line, found[0]
+                break
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("needs a git checkout")
+    return [ROOT / p for p in listed.stdout.decode().split("\0") if p and (ROOT / p).is_file()]
+
+
+def test_every_unit_has_its_place() -> None:
+    placed = {u for line in LAYERS for u in line}
+    assert {unit(p) for p in MODULES} - {"__init__"} <= placed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_point_upwards(path: Path) -> None:
+    level = {u: i for i, line in enumerate(LAYERS) for u in line}
+    wrong = [
+        f"{name(path)}:{line}: imports {name(other)}"
+        for line, other in our_imports(path)
+        if unit(path) == "__init__"
+        or (
+            unit(other) not in ("__init__", unit(path))
+            and (unit(path), unit(other)) not in ALSO
+            and level[unit(other)] >= level[unit(path)]
+        )
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_only_model_and_train_know_devices(path: Path) -> None:
+    found = [
+        f"{name(path)}:{n}: {full}" for n, full in imported(path) if full.split(".")[0] in DEVICE_LIBRARIES
+    ]
+    assert unit(path) in DEVICE or not found
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    after = {p: {other for _, other in our_imports(p)} - {p} for p in MODULES}
+    while free := [p for p, others in after.items() if not others & after.keys()]:
+        for p in free:
+            del after[p]
+    assert not [name(p) for p in after]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_is_short_and_says_what_it_is_for(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LINES
+    assert not VAGUE & set(path.relative_to(PACKAGE).with_suffix("").parts)
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), f"{name(path)} has no docstring"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_function_swallows_arguments(path: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    swallowing = {f"{name(path)}:{f.name}" for f in functions if f.args.kwarg is not None}
+    assert swallowing <= KWARGS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_nothing_is_evaluated_and_no_signal_is_set(path: Path) -> None:
+    calls = [
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    ]
+    assert not {"eval", "exec", "__import__"} & set(calls)
+    assert "signal" not in {full.split(".")[0] for _, full in imported(path)}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import showwork", "import showwork.verify.grade", "import showwork.cli", "import showwork.run"],
+)
+def test_the_host_half_runs_without_jax(statement: str) -> None:
+    code = f"import sys; {statement}; print(sorted({DEVICE_LIBRARIES!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert done.stdout.strip() == "[]"
+
+
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_recipe_loads(path: Path) -> None:
+    recipe = load(path)
+    assert recipe.name == path.stem
+    assert path.read_text(encoding="utf-8").startswith("#"), (
+        "says command, device, hours and expected result first"
+    )
+
+
+def test_the_lock_holds_what_the_project_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    asked = [Requirement(r) for r in (*project["dependencies"], *extras["symbolic"], *extras["test"])]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = {canonicalize_name(n): v for n, v in re.findall(r"^([\w.-]+)==(\S+) \\$", lock, re.MULTILINE)}
+    for requirement in asked:
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin is not None and requirement.specifier.contains(pin, prereleases=True), (
+            f"{requirement}: {pin}"
+        )
+    blocks = re.split(r"^(?=\S+==)", lock, flags=re.MULTILINE)[1:]
+    assert all("--hash=sha256:" in block for block in blocks)
+    assert "torch" not in pins and not re.search(r"://|^-", lock, re.MULTILINE)
+
+
+# A place on one machine, or a package registry: neither belongs in what is tracked.
+PLACES = re.compile(
+    r"(?<![\w./~:-])/(?:home|root|Users|work|tmp|mnt|opt)/\w|index-url[ =]+\w|trusted-host[ =]+\w"
+    r"|\b(?:pypi\.org|files\.pythonhosted\.org)\b"
+)
+
+
+def test_no_tracked_file_names_a_place_on_one_machine() -> None:
+    found = []
+    for path in tracked():
+        if path == Path(__file__).resolve():
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}:{n}: {line[:120]}"
+            for n, line in enumerate(lines, 1)
+            if PLACES.search(line)
+        ]
+    assert not found
+
+
+def test_no_tracked_file_is_large() -> None:
+    assert not [p.relative_to(ROOT).as_posix() for p in tracked() if p.stat().st_size > MEGABYTES * 1_000_000]
