@@ -9,6 +9,9 @@ from hypothesis import settings
 # No backend is probed for, and nothing goes to an accelerator that somebody is using.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# Processes that tests start find the package as the tests do.
+os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1] / "src")
+
 # The same examples every time: a test that fails must fail again.
 settings.register_profile("showwork", derandomize=True, deadline=None, max_examples=200, database=None)
 settings.load_profile("showwork")

@@ -122,7 +122,9 @@ def _train(
         from showwork.clock import Deadline
         from showwork.show.screen import Screen
 
-        deadline, screen = Deadline(time.time(), recipe.hours), Screen(quiet=quiet)
+        # A tenth of the time, but no more than ten minutes, is kept for what follows training.
+        deadline = Deadline(time.time(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
+        screen = Screen(quiet=quiet)
         command = ["showwork", verb, str(file), *(overrides or ())]
         do = stages.run_all if verb == "run" else stages.pretrain
         _print(do(recipe, opened, deadline, screen, command), as_json)

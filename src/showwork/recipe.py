@@ -137,7 +137,7 @@ class Pretrain(Part):
 class Recipe(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     kind: Literal["run", "pretrain"] = "run"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     hours: float = Field(default=9.0, gt=0)
     model: Model = Model()
     data: Data
@@ -174,10 +174,10 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe {path}: is not UTF-8 text") from None
     try:
         tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise RecipeError(f"recipe {path}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
+        raise RecipeError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise RecipeError(f"recipe {path}: must be a mapping of keys to values, is {type(tree).__name__}")
     for override in overrides:
@@ -231,11 +231,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} occurs twice", key.start_mark
                 )
-            seen.add(key.value)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
 
@@ -261,7 +261,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         at = child
     try:
         at[parts[-1]] = yaml.load(value, Loader=_Loader)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"override {override!r}: the value is not valid YAML") from None
 
 
