@@ -4,7 +4,7 @@ Every rule is bounded and total: any text gets a `Reading`, none raises. Only ex
 cannot settle go to `symbolic.py`, and they may take its time limit.
 
 >>> same_answer("500 cm", "5 m").reason
-'equal after converting m to cm'
+'equal after converting metre to centimetre'
 >>> same_answer("60 km/h", "60 mph").verdict, same_answer("41 or 42", "42").reason
 (<Verdict.WRONG: 'wrong'>, 'two different values: 41, 42')
 """
@@ -115,7 +115,7 @@ def _number(answer: str, gold: str, kind: Kind, unit: str | None) -> Reading:
     if target is None:
         return Reading(Verdict.UNGRADABLE, None, f"the gold answer is no {kind.value}")
     text = unwrap(answer)
-    ratio = RATIO.fullmatch(core(text))
+    ratio = RATIO.fullmatch(core(text)) or _one_ratio(text, gold)
     if ratio and Fraction(ratio.group(2)):
         same = Fraction(ratio.group(1)) / Fraction(ratio.group(2)) == target.value and not target.units
         return Reading(
@@ -130,6 +130,13 @@ def _number(answer: str, gold: str, kind: Kind, unit: str | None) -> Reading:
             return Reading(Verdict.WRONG, None, found.problem)
         found = replace(found, amounts=(Amount(value, text, 0, len(text)),), problem=None)
     return _judge(found.amounts, target)
+
+
+def _one_ratio(text: str, gold: str) -> re.Match[str] | None:
+    """The only numbers of the text, where they are a ratio and the gold is one."""
+    if ":" not in gold or len(re.findall(r"\d+", text)) != 2:
+        return None
+    return re.search(r"(\d{1,12})\s*:\s*(\d{1,12})", text)
 
 
 def _judge(amounts: tuple[Amount, ...], target: Amount) -> Reading:

@@ -24,12 +24,16 @@ _PARENTHESISED = re.compile(r"(?<!\w)[\(\[]([A-J])[\)\]]")
 _CHOSEN = re.compile(
     r"\b(?:is|it's|choose|chose|pick|select|be|with|say|therefore|so|thus|hence|:)\s*,?\s*[\(\[]?([A-J])[\)\]]?\s*[.!]*$"
 )
+_PRAISED = re.compile(r"[\(\[]?\b([A-J])[\)\]]?\s+is\s+(?:the\s+)?(?:correct|right|true|best|answer)\b")
+_EXCLUDED = re.compile(r"\bnot\s+[\(\[]?[A-J]\b")
 _SEVERAL = re.compile(
     r"^\s*[\(\[]?([A-J])[\)\]]?(?:\s*(?:,|/|&|\+|;|and|or|,\s*(?:and|or))\s*[\(\[]?([A-J])[\)\]]?)+\s*\.?\s*$"
 )
 _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|not|false|eliminat\w*|isn't|can't|cannot|impossible|rule[sd]?\s+out)\b", re.I
 )
+
+_MAX_OPTION = 1000
 
 
 def letters(text: str) -> set[str]:
@@ -56,7 +60,7 @@ def letters(text: str) -> set[str]:
         several = _SEVERAL.match(LEAD.sub("", clause.strip(), count=1))
         if several:
             found.update(re.findall(r"\b[A-J]\b", clause))
-        for pattern in (_NAMED, _PARENTHESISED, _CHOSEN):
+        for pattern in (_NAMED, _PARENTHESISED, _CHOSEN, _PRAISED):
             for match in pattern.finditer(clause):
                 letter = match.group(1)
                 if letter.isupper() or len(match.group()) > 7:
@@ -66,7 +70,7 @@ def letters(text: str) -> set[str]:
 
 def grade_choice(answer: str, gold: str, choices: Sequence[str]) -> Reading:
     """The verdict on a multiple-choice answer; with `choices`, an option's text is as good as its letter."""
-    options = [unlabelled(plain(c)) for c in choices]
+    options = [unlabelled(plain(c[:_MAX_OPTION])) for c in choices]
     target = unwrap(gold)
     letter = re.fullmatch(r"\(?([A-Ja-j])\)?[.:]?", target) or re.match(r"\(?([A-J])\)?[).:]\s", target)
     right = letter.group(1).upper() if letter else None
@@ -91,7 +95,7 @@ def grade_choice(answer: str, gold: str, choices: Sequence[str]) -> Reading:
     if len(said) > 1:
         return Reading(Verdict.WRONG, "/".join(sorted(said)), "more than one choice")
     if not said:
-        if choices or len(normal(text)) <= 1:
+        if choices or len(normal(text)) <= 1 or _EXCLUDED.search(text):
             return Reading(Verdict.WRONG, None, "names none of the choices")
         return Reading(Verdict.UNGRADABLE, None, "names no letter, and the options are not known")
     read = next(iter(said))
@@ -103,7 +107,7 @@ def grade_choice(answer: str, gold: str, choices: Sequence[str]) -> Reading:
 
 
 def _is_option(text: str, options: list[str]) -> bool:
-    return any(normal(core(text)) == normal(o) for o in options)
+    return not _LABELLED.match(core(text)) and any(normal(core(text)) == normal(o) for o in options)
 
 
 def _options_said(text: str, options: list[str]) -> set[str]:

@@ -49,7 +49,7 @@ def _inferred(gold: str, unit: str | None, choices: tuple[str, ...]) -> Kind:
     text = unwrap(gold[: 10 * MAX_CHARS])
     if choices and (
         re.fullmatch(r"\(?[A-Ja-j]\)?[.:]?", text)
-        or any(normal(text) == normal(unlabelled(c)) for c in choices)
+        or any(normal(text) == normal(unlabelled(c[:1000])) for c in choices)
     ):
         return Kind.CHOICE
     if re.fullmatch(r"\(?[A-J]\)?[.:]?|\([a-j]\)|[a-e]\)?", text):

@@ -9,7 +9,7 @@ import re
 from showwork.verify.numbers import plain
 
 _TAG = re.compile(r"</?\s*(?:answer|reasoning|think|b|i|strong|em|code|sup|sub)\s*/?>", re.IGNORECASE)
-_HEADING = re.compile(r"(?m)^\s*(?:#{1,6}(?!\w)|>|[*•](?=\s))\s*")
+_HEADING = re.compile(r"(?m)^\s*(?:#{1,6}(?!\w)|[*•](?=\s))\s*")
 _BOLD = re.compile(r"(\*\*|__|\*|_|`{1,3}|~~)(?=[^\s*_`~])([^*`~\n]*?[^\s*_`~]|[^\s*_`~])\1(?![\w*])")
 _DELIMITED = re.compile(r"\\[(\[]\s*(.*?)\s*\\[)\]]", re.DOTALL)
 _DOLLARS = re.compile(r"(?<![\w$])\$\$?(?=[^\s$])([^$\n]*?[^$\s])\$\$?(?![\d$])")
@@ -24,7 +24,8 @@ _REPLACED = {
     r"\Omega": "Ω", r"\mu": "μ", r"\quad": " ", r"\qquad": " ", r"\left": "", r"\right": "", r"\ldots": "...",
     r"\dots": "...", r"\lt": "<", r"\gt": ">", r"\euro": "€", r"\pounds": "£", r"\displaystyle": "",
     r"\cup": "∪", r"\in": "∈", r"\to": "→", r"\rightarrow": "→", r"\Rightarrow": "⇒", r"\implies": "⇒",
-    r"\therefore": "", r"\circ": "°", r"\colon": ":", r"\textdollar": "$", r"\big": "", r"\Big": "", r"\bigl": "", r"\bigr": "",
+    r"\therefore": "", r"\circ": "°", r"\colon": ":", r"\textdollar": "$",
+    r"\big": "", r"\Big": "", r"\bigl": "", r"\bigr": "",
     r"\textdegree": "°", r"\sim": "~", r"\celsius": "°C", r"\percent": "%",
 }  # fmt: skip
 _COMMAND = re.compile(r"\\[A-Za-z]+")

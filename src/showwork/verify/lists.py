@@ -123,7 +123,7 @@ def grade_list(answer: str, gold: str, same: Same) -> Reading:
         return Reading(Verdict.WRONG, read, f"brackets {said.brackets} are not {target.brackets}")
     mine, theirs = list(said.items), list(target.items)
     if target.brackets == "{}":
-        mine, theirs = _distinct(mine, same), _distinct(theirs, same)
+        mine, theirs = _distinct(mine), _distinct(theirs)
     if len(mine) != len(theirs):
         return Reading(Verdict.WRONG, read, f"{len(mine)} items, not {len(theirs)}")
     if said.names and target.names:
@@ -188,9 +188,10 @@ def _any_order(mine: list[str], theirs: list[str], read: str, same: Same) -> Rea
     return Reading(Verdict.RIGHT, read, "equal")
 
 
-def _distinct(items: list[str], same: Same) -> list[str]:
-    out: list[str] = []
+def _distinct(items: list[str]) -> list[str]:
+    """The items of a set, each once: by value where they are numbers, else as written."""
+    seen: dict[object, str] = {}
     for item in items:
-        if not any(_same_item(item, other, same) is Verdict.RIGHT for other in out):
-            out.append(item)
-    return out
+        value = read_number(item)
+        seen.setdefault("".join(item.split()) if value is None else value, item)
+    return list(seen.values())

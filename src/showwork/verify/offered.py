@@ -7,16 +7,16 @@ import re
 from showwork.verify.phrases import Amount, Offered, amounts_in
 
 _ANCHOR = re.compile(
-    r"(?:\banswer\b(?:[^.=:;\n]{0,40}?(?:\b(?:is|are|was|equals|be)\b\s*:?|[=:])|\s*->)|#{4})\s*",
+    r"(?:\banswer\b(?:(?:(?!\bnot\b|\bcannot\b|n't)[^.=:;\n]){0,40}?(?:\b(?:is|are|was|equals|be)\b\s*:?|[=:])|\s*->)|#{4})\s*",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"[,;(]?\s*\b(?:because|since|given that|due to|as we|as there|as it|so that|by)\b[^;\n]*", re.I
+    r"[,;(]?\s*\b(?:because|since|given that|due to|as we|as there|as it|so that)\b[^;\n]*", re.I
 )
 _LEADING_REASON = re.compile(r"^\s*(?:because|since|given that|as)\b[^,;\n]*[,;]", re.IGNORECASE)
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|neither|nor|rather than|instead of|cannot|excluding|except|without)\b|n't\b|≠)"
-    r"(?:(?!\bbut\b)[^,;\n])*(?:,(?=\d{3}(?!\d))[^,;\n]*)*", re.IGNORECASE,
+    r"(?:(?!\bbut\b|\.\s)[^,;\n])*(?:,(?=\d{3}(?!\d))[^,;\n]*)*", re.IGNORECASE,
 )  # fmt: skip
 _REFUSED = re.compile(r"\b(?:wrong|incorrect|false|impossible|untrue)\b", re.IGNORECASE)
 _BOUND_BEFORE = re.compile(
@@ -32,8 +32,8 @@ _BOUND_AFTER = re.compile(
 _OPERATOR_BEFORE = re.compile(r"(?:[+*/×÷·^√π]|(?:(?<=[\w)])|^)\s+-)\s*\(?\s*$|(?<=[\w)])-$|[A-Za-z]\^?\($")
 _OPERATOR_AFTER = re.compile(r"\s*\)?\s*(?:[+*×÷·^√π∞\\]|/|-\s+[\w(]|-(?=\d)|[xX]\s+\d|!\s*[*+/×-])")
 _ASIDE = re.compile(r"(?<![\w)])\(([^()]*)\)")
-_EQUALS = re.compile(r"[=≈≃≅→⇒⟹]+>?|\b(?:equals|is equal to|which is|that is|i\.e\.)")
-_SENTENCE = re.compile(r"\n+|;|(?<=[\w)%°])[.!?](?=\s+\S)")
+_EQUALS = re.compile(r"(?<![<>!:≤≥])[=≈≃≅→⇒⟹]+>?|\b(?:equals|is equal to|which is|that is|i\.e\.)")
+_SENTENCE = re.compile(r"\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])")
 _LABEL = re.compile(r"^\s*\(?[A-Ha-h][).:]\)?\s+(?=\S)")
 _VARIABLE = re.compile(r"^\s*[A-Za-z]\w?\s*[:≈]?\s*$")
 _PLURAL_S = re.compile(r"\((?:s|es)\)")
@@ -136,7 +136,12 @@ def _side(text: str, _last: bool) -> tuple[list[Amount], str | None]:
         if _BOUND_BEFORE.search(before) or _BOUND_AFTER.match(after):
             return [], "a bound, not a value"
         if _OPERATOR_AFTER.match(after) or (
-            _OPERATOR_BEFORE.search(before) and before.strip() not in ("-", "*")
+            _OPERATOR_BEFORE.search(before) and not _bullet(before, amount)
         ):
             return [], "not worked out"
     return amounts, None
+
+
+def _bullet(before: str, amount: Amount) -> bool:
+    """Whether what stands before the amount is a list mark and no operator."""
+    return before.strip() in ("-", "*") and amount.text[:1] not in "+-"

@@ -56,13 +56,19 @@ _AND_PART = re.compile(
 )
 _PERCENT = re.compile(r"\s*(?:%|percent\b|per\s?cent\b|pct\b\.?|percentage\b)(?:\s*-?\s*points?\b)?", re.I)
 _OUT_OF = re.compile(r"\s+out\s+of\s+(?:every\s+)?(\d{1,9})\b(?![.,/]\d)", re.I)
+_MINUS = re.compile(r"(?<![^\W_])(?:minus|negative)\s+$", re.I)
 _ORDINAL = re.compile(r"(?:st|nd|rd|th)\b")
 _UNIT_WORD = re.compile(r"[^\s,;()=<>≤≥≈!?|:]+(?:\([^\s()]{1,12}\))?")
 _MORE = re.compile(
     r"\s*(?:more|extra|additional|full|whole|total|complete|consecutive|straight|long|short|different|entire|"
     r"other|new|remaining|exactly|US|U\.S\.|American|unique|possible|equal|of)\s+",
 )
-_PER = re.compile(r"\s*(?:(?:per|/|for\s+each|for\s+every)\s*(?:an?\s+)?([^\W\d_]+)|(each|apiece)\b)", re.I)
+_PER = re.compile(
+    r"\s*(?:(?:per|/|for\s+each|for\s+every)\s*(?:an?\s+)?([^\W\d_]+)|(?:an?|each|every)\s+"
+    r"(second|minute|hour|day|week|month|year|mile|pound|ounce|gallon|person|dozen)\b|(each|apiece)\b)",
+    re.I,
+)
+_GLUED_UNIT = re.compile(r"[A-Za-z]+(?=\d+\s*[A-Za-z])")
 _INTO = re.compile(r"\s+(?:of\s+)?(?:an?|the|one)\s+")
 
 
@@ -103,6 +109,8 @@ def _in_digits(text: str, start: int) -> Amount | None:
     """The amount whose number is written in digits; None for a malformed one, an empty one for no number."""
     at, units = start, ()
     sign, first = _sign(text, start)
+    if first < start and text[max(0, first - 1) : first] in ("+", "-"):
+        return None  # --7
     currency = _CURRENCY.match(text, start)
     if currency:
         units = find_units(currency.group().strip())
@@ -169,6 +177,9 @@ def _unit_first(letter: str, units: tuple[Unit, ...]) -> bool:
 
 def _sign(text: str, start: int) -> tuple[int, int]:
     """The sign before a number, and where it begins. A dash glued to what is before it joins words."""
+    spoken = _MINUS.search(text, max(0, start - 12), start)
+    if spoken:
+        return -1, spoken.start()
     at = start - 1
     gap = False
     while at >= 0 and text[at] == " ":
@@ -260,10 +271,11 @@ def _with_unit(text: str, amount: Amount) -> Amount:
         if noun:
             amount = replace(amount, noun=None if noun in GENERIC else noun, end=stop)
     per = _PER.match(text, amount.end)
-    if per and (per.group(1) or per.group(2)):
+    if per:
         stop = per.end()
-        of = singular(per.group(1)) if per.group(1) else None
-        joined = _rate(amount.units, per.group(1)) if per.group(1) else ()
+        below = per.group(1) or per.group(2)
+        of = singular(below) if below else None
+        joined = _rate(amount.units, below) if below else ()
         amount = replace(amount, units=joined, end=stop) if joined else replace(amount, per=of, end=stop)
     return amount
 
@@ -287,6 +299,8 @@ def _unit_at(text: str, start: int) -> tuple[tuple[Unit, ...], int]:
         at += 1
     if at >= len(text):
         return (), start
+    if text[at] in "'\"":
+        return find_units(text[at]), at + 1
     ends: list[int] = []
     pos = at
     for _ in range(6):
@@ -308,7 +322,9 @@ def _unit_at(text: str, start: int) -> tuple[tuple[Unit, ...], int]:
             units = find_units(candidate)
             if units and _is_unit_here(candidate, text, at, at + len(candidate)):
                 return units, at + len(candidate)
-    return (), start
+    letters = _GLUED_UNIT.match(text, at)  # 1h30m
+    units = find_units(letters.group()) if letters else ()
+    return (units, letters.end()) if letters and units else ((), start)
 
 
 def _is_unit_here(candidate: str, text: str, start: int, end: int) -> bool:
@@ -321,7 +337,7 @@ def _is_unit_here(candidate: str, text: str, start: int, end: int) -> bool:
     return True
 
 
-_JOINT = re.compile(r"\s*(?:,|and|&|,\s*and)?\s*")
+_JOINT = re.compile(r"\.?\s*(?:,|and|&|,\s*and)?\s*")
 
 
 def _sums(text: str, found: list[Amount]) -> list[Amount]:

@@ -198,6 +198,7 @@ _BARE = re.compile(r"(?<![\\A-Za-z])(pi|sin|cos|tan|log|ln|theta|alpha|beta)(?![
 
 def _spelled(text: str) -> str:
     text = _DEGREES.sub(r"(\1 \\cdot \\pi / 180)", text)
+    text = re.sub(r"(\d+)!", r"(\1!)", text)
     text = _BARE.sub(r"\\\1 ", text).replace("π", "\\pi ").replace("\u221a", "\\sqrt")
     return text.replace("≤", "\\leq ").replace("≥", "\\geq ").replace("×", "\\times ").replace("·", "\\cdot ")
 

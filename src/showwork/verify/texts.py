@@ -283,7 +283,7 @@ _POLAR = re.compile(
 # "It does", "They can't", "No, it is not" without its first word.
 _SHORT = re.compile(
     r"(?:it|they|he|she|that|this|we|you|there|i|one)(?:'s|'re|\s+(?:is|are|does|do|did|can|could|will|would|has|have|was|were|should|must))"
-    r"(\s*n't|\s+not)?\s*[.!]*\s*$",
+    r"(\s*n?'t|\s+not)?\s*[.!]*\s*$",
     re.IGNORECASE,
 )
 

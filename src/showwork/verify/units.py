@@ -157,7 +157,7 @@ def find_unit(text: str) -> Unit | None:
 @lru_cache(maxsize=4096)
 def find_units(text: str) -> tuple[Unit, ...]:
     """All meanings of a unit's text, the usual one first: "m" is a metre, or a minute."""
-    text = text.strip()
+    text = text.strip().replace("**", "^")
     if not text or len(text) > MAX_UNIT_CHARS:
         return ()
     known = _known(text)
@@ -168,6 +168,8 @@ def find_units(text: str) -> tuple[Unit, ...]:
     for i, piece in enumerate(pieces):
         if i and piece.startswith("("):
             piece = piece.strip("()")
+        if i == 0 and piece == "1" and len(pieces) > 1:
+            continue  # 1/s
         factors = _product(_LEADING_ARTICLE.sub("", piece.strip()) if i else piece.strip())
         if not factors:
             return ()
