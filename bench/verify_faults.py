@@ -2,13 +2,16 @@
 
     python bench/verify_faults.py [--data ../shared/data/gsm8k] [--split train] [--show 5]
 
-Each gold solution is rendered as a trace (its lines as steps, "Therefore, the answer is …", the answer block),
-one fault is put in, and the trace is graded as a model's would be. Noticed means: any finding other than
-UNUSED (a question may give numbers that are not needed). Faults:
+Each gold solution is rendered as a trace (its lines as steps, "Therefore, the answer is …", the answer
+block), one fault is put in, and the trace is graded as a model's would be. Noticed means: any finding other
+than UNUSED (a question may give numbers that are not needed). Faults:
 
 - wrong result: the result of one noted equation is changed, everywhere in its line after the `=`;
-- invented operand: one operand of one noted equation becomes a number from nowhere, and the result is made right;
-- dropped last step: the last line with a noted equation goes, and all after it;
+- invented operand: one operand of one noted equation becomes a number from nowhere, and the result is made
+right;
+- dropped last step: the last line with a noted equation goes, and all after it; where what remains already
+  ends in the answer (an equation of its last noted line has it as the result) nothing is missing that
+  could be seen, so those are left out and counted;
 - changed answer: the answer (and the conclusion) is another number;
 - no steps: the reasoning is one sentence without a calculation.
 
@@ -29,6 +32,7 @@ from showwork.verify.arithmetic import evaluate, tokenize
 from showwork.verify.grade import check
 
 COUNTED = set(Finding) - {Finding.UNUSED}
+LEFT_OUT: Counter[str] = Counter()
 EQUATION = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 
 
@@ -103,7 +107,14 @@ def invented_operand(lines: list[str], answer: str, rng: random.Random) -> tuple
 def dropped_step(lines: list[str], answer: str, rng: random.Random) -> tuple[list[str], str] | None:
     """All from the last line with a noted equation on taken away, if something is left."""
     places = [i for i, line in enumerate(lines) if EQUATION.search(line)]
-    return (lines[: places[-1]], answer) if len(places) > 1 else None
+    if len(places) < 2:
+        return None
+    value = evaluate(tokenize(answer))
+    for m in EQUATION.finditer(lines[places[-2]]):
+        if evaluate(tokenize(m.group(2))) == value:
+            LEFT_OUT["dropped last step"] += 1
+            return None
+    return lines[: places[-1]], answer
 
 
 def changed_answer(lines: list[str], answer: str, rng: random.Random) -> tuple[list[str], str] | None:
@@ -127,7 +138,7 @@ FAULTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure how many faults are noticed.")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "gsm8k")
     parser.add_argument("--split", default="train")
     parser.add_argument("--show", type=int, default=0)
@@ -159,7 +170,9 @@ def main() -> None:
     print(f"{args.split}: {n} gold solutions, untouched and flagged: {n - clean} = {1 - clean / n:.2%}")
     print("  of which " + ", ".join(f"{f.value} {c / n:.2%}" for f, c in untouched.most_common()))
     for name in FAULTS:
-        print(f"{name:18s} noticed {caught[name]:5d} of {tried[name]:5d} = {caught[name] / tried[name]:.2%}")
+        rest = f" ({LEFT_OUT[name]} left out)" if LEFT_OUT[name] else ""
+        share = f"{caught[name]:5d} of {tried[name]:5d} = {caught[name] / tried[name]:.2%}"
+        print(f"{name:18s} noticed {share}{rest}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""How much of GSM8K's gold arithmetic is found, how much of it is called false, and where its numbers come from.
+"""How much of GSM8K's gold arithmetic is found, how much of it is called false, and where its numbers come
+from.
 
     python bench/verify_gsm8k.py [--data ../shared/data/gsm8k] [--split train] [--show 20] [--errata]
 
@@ -38,7 +39,8 @@ def gold_trace(lines: list[str], answer: str) -> Trace:
 
 
 def annotated(line: str) -> list[tuple[str, str]]:
-    """The equations noted in a line, as (left, right); those without an operator say nothing and are left out."""
+    """The equations noted in a line, as (left, right); those without an operator say nothing and are left
+    out."""
     found = []
     for note in NOTE.findall(line):
         left, _, right = note.rpartition("=")
@@ -71,14 +73,14 @@ def recovered(left: str, right: str, checks: list[Check]) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure the step verifier on GSM8K.")
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "gsm8k")
     parser.add_argument("--split", default="train")
     parser.add_argument("--show", type=int, default=0, help="print so many misses of each sort")
     parser.add_argument("--errata", action="store_true", help="print every claim called false")
     args = parser.parse_args()
     rows = solutions(args.data / f"{args.split}.jsonl")
-    notes = got = claims = false = operands = invented = extra = 0
+    notes = got = claims = false = operands = invented = 0
     flagged: Counter[Finding] = Counter()
     hard = 0
     shown: Counter[str] = Counter()

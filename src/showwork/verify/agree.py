@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from showwork.verify.arithmetic import NUM, OP, SCALE, WORD, Number, Token, evaluate
-from showwork.verify.claims import Side, expression, shorter
+from showwork.verify.arithmetic import evaluate
+from showwork.verify.claims import expression, shorter
+from showwork.verify.reader import Side
+from showwork.verify.tokens import NUM, OP, SCALE, WORD, Number, Token
 from showwork.verify.units import Unit, find_units
 
 _QUARTER = (Unit("quarter", "money:usd", Fraction(1, 4)),)  # the coin; the table has no word for it
@@ -199,7 +201,8 @@ def _matching(left: tuple[Unit, ...], right: tuple[Unit, ...]) -> tuple[Unit, Un
 def _convertible(
     tokens: Sequence[Token], left: Side, relation: str, right: Side, names: Mapping[str, Number]
 ) -> bool:
-    """Whether the sides are the same amount in different units: `900 minutes = 15 hours`, `$1 / 2 = 50 cents`."""
+    """Whether the sides are the same amount in different units: `900 minutes = 15 hours`, `$1 / 2 = 50
+    cents`."""
     right_units = _units_of(tokens, right)
     left_units = _units_of(tokens, left)
     if not right_units or not left_units:
@@ -236,8 +239,8 @@ def _in_standard_units(
 
 
 def _clash(tokens: Sequence[Token], left: Side, right: Side) -> str:
-    """Why equal numbers are not equal amounts, where that is provable: both sides are sums in which every number
-    has a table unit, and the amounts differ (`5 hours = 5 minutes`, `3 km + 2 km = 5 hours`)."""
+    """Why equal numbers are not equal amounts, where that is provable: both sides are sums in which every
+    number has a table unit, and the amounts differ (`5 hours = 5 minutes`, `3 km + 2 km = 5 hours`)."""
     if (
         tokens[right.hi - 1].kind != NUM
         or right.operators

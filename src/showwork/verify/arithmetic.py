@@ -1,4 +1,4 @@
-"""Exact arithmetic on written expressions: text to tokens with their places, tokens to a rational number.
+"""Exact arithmetic on written expressions: the tokens of one expression to a rational number.
 
 Everything is bounded (digits, tokens, powers, size of results) and iterative, so no input is slow, nests too
 deep or raises; what is out of bounds has the value None. Which tokens form a claim is decided in `claims`.
@@ -11,221 +11,16 @@ Fraction(2401, 5)
 True
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import isqrt
-from typing import NamedTuple
 
-Number = int | Fraction
+from showwork.verify.tokens import CLOSE, MAX_POWER, NUM, OP, OPEN, WORD, Number, Token, tokenize
 
-MAX_DIGITS = 40  # in one written number
+__all__ = ["NUM", "OP", "Number", "Token", "evaluate", "power", "tokenize"]
+
 MAX_BITS = 2048  # in a numerator or denominator of any result
 MAX_TOKENS = 160  # in one expression
-MAX_POWER = 64
-
-NUM, OP, OPEN, CLOSE, REL, WORD, MARK = "num", "op", "(", ")", "rel", "word", "mark"
-
-
-class Token(NamedTuple):
-    """A piece of text: its kind, its normal form, its place, and for numbers the value (None: too long to
-    read) and what was written with it (`%`, `$`, `€`, `£`, `¢`, or nothing). A tuple, because making one is
-    most of the cost of reading a trace."""
-
-    kind: str
-    text: str
-    start: int
-    end: int
-    value: Number | None = None
-    sign: str = ""
-
-
-_DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
-_PATTERN = re.compile(
-    rf"""
-    (?P<currency>(?:\\?[$€£¢%]|USD\s)\s?(?=\.?\d))?
-    (?:
-      (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
-    | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)|(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?![\d,-]|\.\d))
-    | (?P<mixed>(?P<whole>\d{{1,6}})(?:\ and\ |[ \u00a0]|(?=[¼½¾⅓⅔]))
-        (?:(?P<upper>\d{{1,3}})/(?P<lower>\d{{1,3}})(?![\d./]|(?:st|nd|rd|th))|(?P<vulgar2>[¼½¾⅓⅔])))
-    | (?P<vulgar>[¼½¾⅓⅔])
-    | (?P<number>(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?P<exponent>[eE][-+]?\d{{1,3}}(?![\w.]))?
-    )
-    (?P<broken>,\d+(?!,?\d))?
-    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|(?(currency)k\b(?!-)|(?!)))?
-    (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
-    (?P<ordinal>(?:st|nd|rd|th)s?\b)?
-  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
-  | (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
-  | (?P<arrow>=>|->|→|⇒|--+)
-  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
-  | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
-  | (?P<open>[(\[{{])
-  | (?P<close>[)\]}}])
-  | (?P<square>[²³])
-  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)|[^\W\d_]{{3,}}(?=\d)
-      |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
-  | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])|[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`])
-  | (?P<mark>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_POWER_AFTER = re.compile(r"\s*[-−]?\s*[\d(]")
-SCALE = {"hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_VULGAR = {
-    "¼": Fraction(1, 4),
-    "½": Fraction(1, 2),
-    "¾": Fraction(3, 4),
-    "⅓": Fraction(1, 3),
-    "⅔": Fraction(2, 3),
-}
-_RELATION = {"≅": "≈", "≃": "≈", "~": "≈", "≠": "!=", "≤": "<=", "≥": ">="}
-_RELATION |= {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\approx": "≈"}
-_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "\\div": "/", "//": "/"}
-
-
-def tokenize(text: str) -> list[Token]:
-    """The tokens of a text, in order, with offsets into it. Blanks and invisible characters are left out; a line
-    break is a mark.
-
-    `x` between operands is multiplication; `%`, "percent" and currency signs are part of the number; a tight
-    fraction after a spaced slash (`2 / 1/5`) and a mixed number (`3 1/2`) are one number; an ordinal (`2nd`)
-    is a word; a hyphen that joins a number and a word (`5-day`) is no minus.
-    """
-    tokens: list[Token] = []
-    add = tokens.append
-    after_power = False
-    for m in _PATTERN.finditer(text):
-        kind = m.lastgroup
-        if kind == "space":
-            continue
-        start, end = m.span()
-        if after_power:
-            after_power = False
-            if kind == "number":
-                continue  # the power of a unit: `m^2`
-        if kind == "word":
-            add(Token(WORD, m.group(), start, end))
-        elif kind == "mark":
-            add(Token(MARK, m.group(), start, end))
-        elif kind == "op":
-            raw = m.group()
-            if raw == "**" and not (_operand_before(tokens) and _POWER_AFTER.match(text, end)):
-                continue  # bold type, not a power
-            if raw in "^**" and len(tokens) > 1 and tokens[-1].kind == WORD and _is_unit_place(tokens):
-                after_power = True
-                continue
-            add(Token(OP, _OPERATION.get(raw, raw), start, end))
-        elif kind == "rel":
-            raw = m.group()
-            add(Token(REL, "=" if raw[0] == "=" else _RELATION.get(raw, raw), start, end))
-        elif kind == "times":
-            raw = m.group()
-            if raw in "xX" and not _operand_before(tokens):
-                add(Token(WORD, raw, start, end))
-            else:
-                add(Token(OP, "*", start, end))
-        elif kind == "open":
-            add(Token(OPEN, "(", start, end))
-        elif kind == "close":
-            add(Token(CLOSE, ")", start, end))
-        elif kind == "hyphen":
-            add(Token(WORD, m.group()[1:], start, end))
-        elif kind == "square":
-            if len(tokens) > 1 and tokens[-1].kind == WORD and _is_unit_place(tokens):
-                continue
-            add(Token(OP, "^", start, start))
-            add(Token(NUM, m.group(), start, end, 2 if m.group() == "²" else 3))
-        elif kind == "arrow":
-            add(Token(MARK, m.group(), start, end))
-        else:
-            add(_number(m, tokens, text))
-    return tokens
-
-
-def _operand_before(tokens: Sequence[Token]) -> bool:
-    """Whether an operand (with up to ten unit words after it) ends here."""
-    for token in tokens[:-12:-1]:
-        if token.kind in (NUM, CLOSE):
-            return True
-        if token.kind != WORD and token.text != "/":
-            return False
-    return False
-
-
-def _is_unit_place(tokens: Sequence[Token]) -> bool:
-    """Whether the last word stands where a unit does: after a number, or after a slash or word after one."""
-    before = tokens[-2]
-    return before.kind == NUM or before.text == "/" or (before.kind == WORD and len(tokens[-1].text) > 1)
-
-
-def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
-    """A number token from a match of the number alternative."""
-    start, end = m.span()
-    currency = m.group("currency")
-    suffix = m.group("suffix")
-    sign = currency.strip("\\ ")[:1] if currency else ""
-    value: Number | None
-    if m.group("clock"):
-        return Token(WORD, m.group(), start, end)  # times of day are read, but not computed with
-    if plain := m.group("number"):
-        if len(plain) > MAX_DIGITS or (m.group("broken") and plain != "0"):
-            value = None
-        elif m.group("broken"):
-            value = _decimal(f"0.{m.group('broken')[1:]}")  # a decimal comma
-        else:
-            digits = plain.replace(",", "")
-            value = int(digits) if digits.isascii() and digits.isdigit() else _decimal(digits)
-            if (power := m.group("exponent")) and value is not None:
-                value = _times_ten(value, int(power[1:]))
-        if m.group("ordinal") and not (
-            tokens and (tokens[-1].text == "/" and tokens[-1].end == start or tokens[-1].kind == REL)
-        ):
-            return Token(WORD, m.group(), start, end)
-    elif spaced := m.group("spaced"):
-        digits = spaced.replace(" ", "")
-        value = int(digits) if len(digits) <= MAX_DIGITS and digits.isascii() else None
-    elif m.group("vulgar"):
-        value = _VULGAR[m.group("vulgar")]
-    else:
-        value = _mixed(m)
-    if value is not None and (scale := m.group("scale")):
-        value *= SCALE[scale.strip()]
-    if sign == "%" and value is not None:
-        value = Fraction(value) / 100
-    elif suffix:
-        mark = suffix.strip("\\ -.…")[:1]
-        if mark in "%p":
-            sign = "%"
-            value = None if value is None else Fraction(value) / 100
-        else:
-            sign = mark
-    if value is not None and type(value) is Fraction and value.denominator == 1:
-        value = value.numerator
-    return Token(NUM, m.group(), start, end, value, sign)
-
-
-def _decimal(digits: str) -> Fraction | None:
-    whole, _, part = digits.partition(".")
-    if not (whole + part).isascii():
-        return None
-    return Fraction(int(whole + part), 10 ** len(part))
-
-
-def _times_ten(value: Number, power: int) -> Number | None:
-    if abs(power) > MAX_POWER:
-        return None
-    return value * 10**power if power >= 0 else Fraction(value) / 10**-power
-
-
-def _mixed(m: re.Match[str]) -> Number | None:
-    whole = int(m.group("whole"))
-    if m.group("vulgar2"):
-        return whole + _VULGAR[m.group("vulgar2")]
-    upper, lower = int(m.group("upper")), int(m.group("lower"))
-    return whole + Fraction(upper, lower) if lower else None
-
 
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "tight/": 3, "neg": 4, "^": 5, "√": 6}
 
@@ -386,7 +181,8 @@ def _apply(name: str, values: list[Number]) -> bool:
 
 
 def power(base: Number, exponent: Number) -> Number | None:
-    """`base ** exponent`, exactly: whole exponents up to `MAX_POWER`, and the exponent 1/2 of perfect squares.
+    """`base ** exponent`, exactly: whole exponents up to `MAX_POWER`, and the exponent 1/2 of perfect
+    squares.
 
     >>> power(2, 10), power(Fraction(4, 9), Fraction(1, 2)), power(2, Fraction(1, 2)), power(0, -1)
     (1024, Fraction(2, 3), None, None)

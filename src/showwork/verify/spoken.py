@@ -7,8 +7,8 @@ wherever that reading is not safe ("12 times the second time", "is 5 more than")
 from collections.abc import Sequence
 from fractions import Fraction
 
-from showwork.verify.arithmetic import CLOSE, NUM, OP, OPEN, REL, WORD, Token
 from showwork.verify.numbers import NUMBER_WORDS
+from showwork.verify.tokens import CLOSE, NUM, OP, OPEN, REL, WORD, Token
 
 _OPERATIONS = {"times": "*", "plus": "+", "minus": "-", "multiplied": "*", "divided": "/"}
 _WITH = {"multiplied": {"by"}, "divided": {"by", "into", "among", "between"}}
@@ -19,8 +19,8 @@ _FOLDS = {"twice": 2, "double": 2, "triple": 3}
 _OF_TWO = {"sum": "+", "difference": "-", "product": "*", "quotient": "/"}
 _COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
 _MORE = {
-    "more", "less", "fewer", "times", "of", "greater", "larger", "smaller", "older", "younger", "percent", "or",
-    "longer", "shorter", "higher", "lower", "faster", "slower", "multiplied", "plus", "minus", "to",
+    "more", "less", "fewer", "times", "of", "greater", "larger", "smaller", "older", "younger", "percent",
+    "or", "longer", "shorter", "higher", "lower", "faster", "slower", "multiplied", "plus", "minus", "to",
 }  # fmt: skip
 _SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_TWO) | {"of"}
 SAID = "said"  # the sign of an operator that was a word
@@ -30,7 +30,7 @@ def rewrite(tokens: list[Token]) -> list[Token]:
     """The tokens with spoken arithmetic as operators and relations. Relations that were words have the text
     `is` or, with "about", `is≈`; operators that were words have the sign `said`.
 
-    >>> from showwork.verify.arithmetic import tokenize
+    >>> from showwork.verify.tokens import tokenize
     >>> [t.text for t in rewrite(tokenize("half of 48 is 24"))]
     ['half', '*', '48', 'is', '24']
     """

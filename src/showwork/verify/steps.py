@@ -11,9 +11,11 @@ from fractions import Fraction
 
 from showwork.types import Check, Finding, Flag, Process, Step, Trace, Truth
 from showwork.verify.agree import agree, mixed, show
-from showwork.verify.arithmetic import MARK, NUM, OP, OPEN, REL, WORD, Number, Token, evaluate, tokenize
-from showwork.verify.claims import Link, Side, expression, is_share, links, rewrite
+from showwork.verify.arithmetic import evaluate
+from showwork.verify.claims import Link, expression, is_share, links, rewrite
+from showwork.verify.reader import Side
 from showwork.verify.sources import Sources
+from showwork.verify.tokens import MARK, NUM, OP, OPEN, REL, WORD, Number, Token, tokenize
 
 MAX_TEXT = 20_000  # characters of all steps that are examined
 MAX_CHECKS = 400
@@ -58,7 +60,6 @@ class _Work:
     operands: int = 0
     invented: int = 0
     results: list[tuple[int, Number]] = field(default_factory=list)  # (step, value) of every derived value
-    consumed: set[Number] = field(default_factory=set)
     checked_steps: set[int] = field(default_factory=set)
     algebra: list[tuple[int, list[Token], str, int]] = field(default_factory=list)  # steps with unknowns
     reused: set[str] = field(default_factory=set)
@@ -170,6 +171,8 @@ def _check_link(
         work.sources.derive(found.left)
         if right.operators == 0:
             work.results.append((number, found.right))
+    elif left.operators == right.operators == 0:  # `so the first is cheaper: 20 < 30`
+        work.results += [(number, found.left), (number, found.right)]
     return right
 
 
@@ -204,15 +207,11 @@ def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rew
     for i in range(side.lo, side.hi):
         token = tokens[i]
         if token.kind != NUM:
-            value = work.names.get(token.text)
-            if value is not None:
-                work.consumed.add(value)
             continue
         if token.value is None:
             continue
         work.operands += 1
-        work.consumed.add(token.value)
-        if not work.sources.explain(token, tokens, i) and not rewritten:
+        if not work.sources.explain(token.value) and not rewritten:
             work.invented += 1
             work.flags.append(Flag(Finding.INVENTED, number, f"{token.text} has no source"))
 
@@ -274,14 +273,17 @@ def _follows(work: _Work, trace: Trace, answer: str) -> bool:
     if len(values) != 1:
         return True
     value = values[0]
-    forms = {value, value * 100, Fraction(value) / 100, -value}
     last = work.results[-1][0] if work.results else 0
-    open_results = [v for step, v in work.results if step == last or v not in work.consumed]
-    if any(v in forms for v in open_results):
-        return True
-    # Rounded up or down to whole things ("137.33 hours, so 138"), or to cents.
-    return any(
-        abs(v - value) < (1 if Fraction(value).denominator == 1 else Fraction(1, 100))
-        for v in open_results
-        if Fraction(v).denominator != 1
-    )
+    for step, result in work.results:
+        if step != last:
+            continue
+        if value in (result, -result) or (
+            value == result * 100 and abs(result) <= 20
+        ):  # 75 for 75 %, or cents
+            return True
+        # Rounded up or down to whole things ("137.33 hours, so 138"), or to cents; of a percentage too.
+        step_size = 1 if Fraction(value).denominator == 1 else Fraction(1, 100)
+        for exact in (result, result * 100):
+            if Fraction(exact).denominator != 1 and abs(exact - value) < step_size:
+                return True
+    return False

@@ -1,0 +1,199 @@
+"""Checked traces made visible: claims marked in place, on the terminal and on a page of its own.
+
+Both take the rows of `verify.files.check_file`. A false claim is never told by colour alone: it is
+underlined, has a sign, and its true value stands beside it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+Row = Mapping[str, Any]
+
+SIGNS = {"true": "✓", "false": "✗", "unknown": "?"}
+_STYLES = {"true": "green", "false": "bold red underline", "unknown": "yellow"}
+_SPOKEN = {"true": "true", "false": "false", "unknown": "not decided"}
+_FINDINGS = {
+    "false_claim": "False claim",
+    "invented": "Number without a source",
+    "unused": "Number of the question not used",
+    "contradiction": "Contradiction",
+    "not_following": "Answer does not follow",
+    "unit": "Unit lost or changed",
+    "no_step": "Nothing to check",
+}
+
+
+def pieces(row: Row) -> Iterator[tuple[str, Mapping[str, Any] | None]]:
+    """The row's text in order, cut into plain pieces and claims: (piece, its check or None).
+
+    Where claims overlap, as the neighbours of a chain do, the text they share belongs to the first, unless
+    only a later one is false: then that one has it.
+    """
+    text: str = row["text"]
+    owner: list[int] = [-1] * len(text)
+    checks: list[Mapping[str, Any]] = list(row["checks"])
+    order = sorted(range(len(checks)), key=lambda i: (checks[i]["truth"] == "false", -i))
+    for i in order:
+        begin, end = checks[i]["span"]
+        owner[begin:end] = [i] * (min(end, len(text)) - begin)
+    at = 0
+    for k in range(1, len(text) + 1):
+        if k == len(text) or owner[k] != owner[at]:
+            yield text[at:k], None if owner[at] < 0 else checks[owner[at]]
+            at = k
+
+
+def beside(check: Mapping[str, Any]) -> str:
+    """What stands beside a claim: its sign and, for a false one, the true value.
+
+    >>> beside({"truth": "false", "value": "14"}), beside({"truth": "true", "value": "14"})
+    ('✗ 14', '✓')
+    """
+    sign = SIGNS[check["truth"]]
+    return f"{sign} {check['value']}" if check["truth"] == "false" and check["value"] else sign
+
+
+def screen(row: Row) -> RenderableType:
+    """One row for the terminal: the text with its claims marked, then the findings and the score."""
+    if "error" in row:
+        return Text(f"line {row['line']}: {row['error']}", style="red")
+    body = Text()
+    last: object = None
+    for piece, check in pieces(row):
+        if check is None:
+            body.append(_printable(piece))
+        else:
+            body.append(_printable(piece), style=_STYLES[check["truth"]])
+            if check is not last:
+                body.append(f" [{beside(check)}]", style="bold red" if check["truth"] == "false" else "dim")
+        last = check
+    lines: list[RenderableType] = [Text(f"{row['id']}", style="bold"), body]
+    for flag in row["flags"]:
+        where = f"step {flag['step']}: " if flag["step"] else ""
+        lines.append(
+            Text(f"! {_FINDINGS[flag['finding']]}: {where}{_printable(flag['detail'])}", style="red")
+        )
+    lines.append(Text(summary(row), style="dim"))
+    return Group(*lines)
+
+
+def summary(row: Row) -> str:
+    """The row in one line: how many claims, the first false one, the score."""
+    checks = row["checks"]
+    wrong = sum(c["truth"] == "false" for c in checks)
+    first = f", first in step {row['first_false']}" if row["first_false"] else ""
+    score = "no score: nothing to check" if row["score"] is None else f"score {row['score']:.2f}"
+    return f"{len(checks)} claims checked, {wrong} false{first}; {score}"
+
+
+def _printable(text: str) -> str:
+    """The text without control and direction characters, which could garble or forge what is seen."""
+    return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{{ title }}</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c1f23; --paper: #fff; --soft: #5b636d; --line: #d5dae0;
+  --good: #14633a; --bad: #a3161f; --bad-back: #fde9ea; --open: #7a5200; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e7eaee; --paper: #14171a; --soft: #a3acb6; --line: #343a41; --good: #7fd3a3; --bad: #ff9aa0;
+    --bad-back: #46191d; --open: #f0c674; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 54rem; color: var(--ink); background:
+  var(--paper); font: 1rem/1.6 system-ui, sans-serif; }
+h1 { font-size: 1.4rem; line-height: 1.25; }
+article { border-top: 1px solid var(--line); padding: 1rem 0; }
+h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+.question, .note { color: var(--soft); margin: 0 0 .5rem; }
+.trace { white-space: pre-wrap; overflow-wrap: anywhere; margin: 0; }
+.claim { position: relative; border-radius: 2px; cursor: help; }
+.true { color: var(--good); }
+.false { color: var(--bad); background: var(--bad-back); text-decoration: underline wavy; font-weight: 600; }
+.unknown { color: var(--open); text-decoration: underline dotted; }
+.sign { display: inline-block; text-decoration: none; font-weight: 600; margin-left: .2em; }
+.why { display: none; position: absolute; left: 0; top: 100%; z-index: 1; width: max-content;
+  max-width: min(22rem, 80vw); padding: .3rem .6rem; font: .85rem/1.4 system-ui, sans-serif; color:
+  var(--ink); background: var(--paper); border: 1px solid var(--line); border-radius: 4px;
+  white-space: normal; }
+.claim:hover .why, .claim:focus .why { display: block; }
+.claim:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
+ul { margin: .5rem 0; padding-left: 1.2rem; }
+li.wrong { color: var(--bad); }
+</style>
+</head>
+<body>
+<main>
+<h1>{{ title }}</h1>
+<p class="note">{{ rows|length }} traces, {{ wrong }} with a false claim{% if bad %}, {{ bad }} lines that
+could not be read{% endif %}. ✓ holds, ✗ false with the true value, ? not decided. Reasons: hover, or move with
+Tab.</p>
+{% for row in rows %}
+<article>
+<h2>{{ row.id if row.id is not none else 'no id' }}</h2>
+{% if row.error is defined %}
+<p class="false">line {{ row.line }}: {{ row.error }}</p>
+{% else %}
+{% if row.question %}<p class="question" dir="auto">{{ row.question|printable }}</p>{% endif %}
+<p class="trace" dir="auto">{{ row|marked }}</p>
+{% if row.flags %}<ul>
+{% for flag in row.flags %}<li{% if flag.finding != 'unused' %} class="wrong"{% endif %}>{{
+flag.finding|finding }}{% if flag.step %}, step {{ flag.step }}{% endif %}: {{ flag.detail|printable }}</li>
+{% endfor %}</ul>{% endif %}
+<p class="note">{{ row|summary }}</p>
+{% endif %}
+</article>
+{% endfor %}
+</main>
+</body>
+</html>
+"""
+_CLAIM = """<span class="claim {{ c.truth }}" tabindex="0" aria-describedby="{{ name }}">{{ piece }}<span
+class="sign">{{ beside }}</span><span class="why" role="tooltip" id="{{ name }}">{{ spoken }}: {{ c.claim }} —
+{{ c.reason }}</span></span>"""
+
+
+def page(rows: Iterable[Row], title: str = "Checked traces") -> str:
+    """A self-contained HTML page of checked rows: no script, no network, light and dark, and every reason
+    reachable by mouse and by keyboard. All text is escaped."""
+    rows = list(rows)
+    env = Environment(autoescape=True)
+    env.filters.update(printable=_printable, finding=_FINDINGS.__getitem__, summary=summary)
+    claim = env.from_string(_CLAIM)
+    count = 0
+
+    def marked(row: Row) -> Markup:
+        nonlocal count
+        out = Markup("")
+        last: object = None
+        for piece, check in pieces(row):
+            if check is None or check is last:
+                out += _printable(piece)
+            else:
+                count += 1
+                out += Markup(
+                    claim.render(
+                        c={k: _printable(str(v)) for k, v in check.items()},
+                        piece=_printable(piece),
+                        beside=beside(check),
+                        spoken=_SPOKEN[check["truth"]],
+                        name=f"why-{count}",
+                    )
+                )
+            last = check
+        return out
+
+    env.filters["marked"] = marked
+    wrong = sum(bool(r.get("first_false")) for r in rows)
+    bad = sum("error" in r for r in rows)
+    return env.from_string(_PAGE).render(rows=rows, title=title, wrong=wrong, bad=bad)
