@@ -23,7 +23,7 @@ check: $(READY)
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
 bench: $(READY)
-	$(BIN)/python -m bench
+	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix src tests bench

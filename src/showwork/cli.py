@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,28 +84,58 @@ def evaluate(
 
 @app.command()
 def grade(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines: question, answer, completion")],
-    page: Page = None,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON lines: id, prediction, gold, and if known kind, unit")
+    ],
+    text: Annotated[str, typer.Option(help="what predictions are: answer or trace")] = "answer",
+    kind: Annotated[str | None, typer.Option(help="the kind of rows without one, e.g. number, money")] = None,
+    unit: Annotated[str | None, typer.Option(help="the unit of rows without one")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Grade completions in a file: the answers against the gold ones, and every step of the work."""
+    """Grade the answers in a file against the gold ones. Prints the counts, and the rows that are not right;
+    with --json every row.
+    """
+    from showwork.types import Kind
     from showwork.verify.files import grade_file
 
-    _show_checked(grade_file(file), page, as_json)
+    if kind is not None and kind not in tuple(Kind):
+        raise ValueError(f"--kind {kind!r} is none of {', '.join(Kind)}")
+    counts: dict[str, int] = {}
+    for row in grade_file(_lines(file), Kind(kind) if kind else None, unit=unit, text=text):
+        verdict = row.get("verdict", "unreadable")
+        counts[verdict] = counts.get(verdict, 0) + 1
+        if as_json or verdict != "right":
+            print(json.dumps(row, ensure_ascii=not as_json))
+    if not as_json:
+        total = sum(counts.values())
+        print(", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) + f" of {total}")
 
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a text, or JSON lines: question, completion")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines: id, question, trace (or steps)")],
     page: Page = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check the work in a file, step by step; no gold answers are needed."""
+    """Check the work in a file, claim by claim; no gold answers are needed."""
+    from rich.console import Console
+
+    from showwork.run import write_text
+    from showwork.show import checked
     from showwork.verify.files import check_file
 
-    _show_checked(check_file(file), page, as_json)
+    rows, console = [], Console()
+    for row in check_file(_lines(file)):
+        if as_json:
+            print(json.dumps(row, ensure_ascii=False))
+        else:
+            console.print(checked.screen(row))
+        if page is not None:
+            rows.append(row)
+    if page is not None:
+        write_text(page, checked.page(rows, title=f"Checked traces: {file.name}"))
 
 
 def _train(
@@ -130,13 +161,13 @@ def _train(
         _print(do(recipe, opened, deadline, screen, command), as_json)
 
 
-def _show_checked(checked: Any, page: Path | None, as_json: bool) -> None:
-    from showwork.show import checked as pages
-
-    if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(pages.render(checked), encoding="utf-8")
-    _print(pages.summary(checked), as_json)
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a file; of standard input for "-". Bytes that are no UTF-8 spoil their line only."""
+    if str(file) == "-":
+        yield from sys.stdin
+        return
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        yield from opened
 
 
 def _print(result: dict[str, Any], as_json: bool) -> None:
