@@ -85,7 +85,7 @@ def decode(
     if n > 1:
         cache, logits, valid = _take((cache, logits, valid), jnp.asarray(index))
     keys = _row_keys(
-        how.seed,
+        np.uint32(how.seed & 0xFFFFFFFF),
         np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in index], np.uint32),
         np.tile(np.arange(n), len(prompts)).astype(np.uint32),
     )
@@ -189,7 +189,6 @@ def _chunk(
     settings: _Settings,
 ) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
     """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled."""
-    model = nnx.merge(graph.graph, state)
     ends = jnp.array(settings.ends)
 
     def step(carry: Any, t: Int[Array, ""]) -> Any:
@@ -205,6 +204,7 @@ def _chunk(
         done = done | jnp.any(token[:, None] == ends, 1)
         valid = valid.at[:, start + t].set(True)
         # The mask of a left-padded row: its own prompt and everything generated so far.
+        model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
         logits, cache = model(token[:, None], position[:, None], cache, valid[:, None, :])
         return (cache, logits[:, 0].astype(jnp.float32), valid, position + 1, done), (token, logprob)
 

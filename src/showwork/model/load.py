@@ -84,6 +84,11 @@ def save(model: Gemma, tokenizer_model: bytes, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(_config_json(config), indent=1) + "\n")
 
 
+def device() -> str:
+    """The accelerators at hand, in words, e.g. "1 x cpu"."""
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
 def read_config(folder: Path) -> ModelConfig:
     """`config.json` of a text-only Gemma 3 as Tunix's ModelConfig (float32)."""
     try:

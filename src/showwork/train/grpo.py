@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 from tunix.rl import function_registry
 from tunix.rl.common import TrainExample
@@ -239,6 +239,7 @@ def grpo(
     update, steps counted from 1.
     """
     mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
+    _place(model, mesh)
     rate = schedule(how.learning_rate, how.warmup, how.steps)
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
@@ -260,6 +261,7 @@ def grpo(
     cluster = RLCluster(actor=model, reference=None, tokenizer=_Adapter(tokenizer), cluster_config=config)
     cluster._anchor_policy_state = None  # a second copy of the model that only Tunix's agents read
     cluster.buffer_metrics = lambda *_, **__: None  # every prompt and completion as strings; ours are in the records
+    assert cluster.actor_trainer.model is model
     keep_base(cluster.actor_trainer)
     learner = Learner(
         cluster,
@@ -275,6 +277,15 @@ def grpo(
     learner.on_groups = watch.groups
     cluster.actor_trainer._post_process_train_step = watch.after
     learner.train(_prompts(batch, learner, how, instruction), skip_jit=True)
+
+
+def _place(model: Gemma, mesh: Mesh) -> None:
+    """Put the model on the mesh, in place: RLCluster would make a copy of a model that is not there yet, and then
+    the caller's model and the trained one would be two."""
+    state = nnx.state(model)
+    specs = nnx.get_partition_spec(state)
+    where = jax.tree.map(lambda spec: NamedSharding(mesh, spec or PartitionSpec()), specs)
+    nnx.update(model, jax.device_put(state, where))
 
 
 def _never(prompts: Any, completions: Any, trajectory_ids: Any = None) -> list[float]:

@@ -38,7 +38,8 @@ def float32_master(inner: optax.GradientTransformation) -> optax.GradientTransfo
         return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
     def init(params: Any) -> MasterState:
-        master = wide(params)
+        # A copy even where nothing is widened: both buffers are donated at every step.
+        master = jax.tree.map(lambda x: jnp.array(x, jnp.float32, copy=True), params)
         return MasterState(master, inner.init(master))
 
     def update(gradients: Any, state: MasterState, params: Any = None) -> tuple[Any, MasterState]:

@@ -1,0 +1,230 @@
+"""The stages of a run, each `(Recipe, Run, …) → None`, each done once: a stage whose `done.json` is there is not
+done again. Everything a stage needs of another it reads from the run directory.
+
+Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary. What a person sees of
+them goes through `Screen`; what they know of time through `Deadline`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from showwork.clock import Deadline
+from showwork.data.prepare import prepare as prepare_data
+from showwork.data.prepare import training_mixture
+from showwork.evaluate.harness import evaluate, gold_bound, paired, require_gold, summarise
+from showwork.evaluate.table import stage_table
+from showwork.model.load import Base, device, load
+from showwork.model.lora import add_lora, adapter, load_adapter, save_adapter, set_adapter
+from showwork.model.sampler import Policy, policy
+from showwork.provenance import provenance
+from showwork.recipe import Recipe, identity
+from showwork.record import read_record, read_task, record, task_row
+from showwork.run import Run, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from showwork.score.groups import score_groups
+from showwork.show.screen import Screen
+from showwork.train.grpo import grpo as train_grpo
+from showwork.train.metrics import metrics
+from showwork.train.sft import examples, planned_steps
+from showwork.train.sft import sft as train_sft
+from showwork.types import Graded, Sampling, Score, Task
+
+STAGES = ("base", "sft", "grpo")
+TEST = "test"  # the name of the evaluation set in the run directory
+_DEV_TASKS = 128  # how many dev tasks training looks at while it runs
+
+
+def run_all(recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Every stage in order; returns the summary that `evaluate/summary.json` holds."""
+    began = time.time()
+    prepare(recipe, run, screen, command)
+    evaluate_stage("base", recipe, run, screen)
+    sft(recipe, run, screen)
+    evaluate_stage("sft", recipe, run, screen)
+    grpo(recipe, run, screen)
+    evaluate_stage("grpo", recipe, run, screen)
+    summary = summarise_run(recipe, run)
+    screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
+    screen.say(f"{run.root}: everything is there; the table is {run.summary.name}, done in {(time.time() - began) / 60:.1f} min")
+    return summary
+
+
+def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = ()) -> None:
+    """Data: read, filter, split, and prove that the gold solutions pass their own evaluation."""
+    if run.done("data"):
+        return
+    screen.stage("data")
+    began = time.time()
+    tokenizer = load(recipe.model.name).tokenizer
+    data = prepare_data(recipe, lambda text: len(tokenizer.encode(text)), screen.say)
+    gold = gold_bound(data.test, recipe.model.prompt)
+    require_gold(gold)
+    require_gold(gold_bound(data.dev, recipe.model.prompt))
+    hashes = {}
+    for name, tasks in {**{f"train_{k}": v for k, v in data.train.items()}, "sft": data.sft, "dev": data.dev, "test": data.test}.items():
+        path = run.data / f"{name}.jsonl"
+        write_jsonl(path, [task_row(t) for t in tasks])
+        hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_json(run.data / "dropped.json", {k: [asdict(d) for d in v] for k, v in data.dropped.items()})
+    write_json(run.data / "gold.json", summarise(gold, recipe.reward.parts).to_json())
+    write_json(run.provenance, provenance(device(), hashes, command))
+    screen.say(f"gold solutions of {len(gold)} test tasks: all right, in form, no false claim")
+    run.mark_done("data", {"minutes": (time.time() - began) / 60})
+
+
+def sft(recipe: Recipe, run: Run, screen: Screen) -> None:
+    """Fine-tune the base on worked traces; leaves `checkpoints/sft/adapter.safetensors`."""
+    if run.done("sft"):
+        return
+    screen.stage("sft")
+    began = time.time()
+    base, tasks, dev = load(recipe.model.name), _tasks(run, "sft"), _tasks(run, "dev")
+    lora = recipe.model.lora
+    model = add_lora(base.model, lora.rank, lora.alpha, recipe.seed)
+    rows = examples(tasks, base.tokenizer, recipe.model.prompt)
+    worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:_DEV_TASKS]
+    steps = planned_steps(len(rows), recipe.sft)
+    fresh(run.metrics("sft"))
+    with metrics(run.metrics("sft")) as log, screen.progress(f"sft, {len(rows)} traces", steps) as advance:
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            log.log(step, values)
+            advance(1, f"loss {values['loss']:.3f}")
+
+        train_sft(model, base.tokenizer, rows, examples(worked_dev, base.tokenizer, recipe.model.prompt), recipe.sft, recipe.seed, on_step)
+    _keep(run, "sft", recipe, adapter(model))
+    run.mark_done("sft", {"minutes": (time.time() - began) / 60, "steps": steps})
+
+
+def grpo(recipe: Recipe, run: Run, screen: Screen) -> None:
+    """Train the SFT policy by GRPO; leaves `checkpoints/grpo/adapter.safetensors` and every completion."""
+    if run.done("grpo"):
+        return
+    screen.stage("grpo")
+    began = time.time()
+    policy_ = load_policy(recipe, run, "sft")
+    dev = _tasks(run, "dev")[:_DEV_TASKS]
+    train = {name.removeprefix("train_"): _tasks(run, name) for name in _train_files(run)}
+    order = training_mixture(recipe, train, recipe.grpo.prompts, recipe.seed)
+    spare = training_mixture(recipe, train, recipe.grpo.prompts, recipe.seed + 1)
+    how = recipe.grpo
+    fresh(run.metrics("grpo"))
+    with metrics(run.metrics("grpo")) as log, screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps) as advance:
+
+        def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
+            if step % how.eval_every == 0 or step == how.steps:
+                done = _evaluate(recipe, policy_, dev, lambda n: None)
+                values = values | {"dev/contract": sum(g.contract for g in done) / len(done)}
+            log.log(step, values)
+            rows = [record(g, s, step) for g, s in zip(graded, scores, strict=True)]
+            write_jsonl(run.records(step), rows)
+            advance(1, f"reward {values['reward']:.2f}, right {values['contract']:.0%}, dead {values['dead_groups']:.0%}")
+
+        train_grpo(
+            policy_.model, policy_.tokenizer, order.batch, spare.batch, how, recipe.reward.parts, recipe.seed, recipe.model.prompt, on_step
+        )
+    _keep(run, "grpo", recipe, adapter(policy_.model))
+    run.mark_done("grpo", {"minutes": (time.time() - began) / 60, "steps": how.steps})
+
+
+def evaluate_stage(stage: str, recipe: Recipe, run: Run, screen: Screen) -> None:
+    """The one evaluation of a stage's policy on the test tasks: records and summary."""
+    where = f"evaluate/{TEST}/{stage}"
+    if run.done(where):
+        return
+    screen.stage(f"evaluate {stage}")
+    began = time.time()
+    tasks = _tasks(run, TEST)
+    with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks)) as advance:
+        seen = 0
+
+        def on_batch(done: int) -> None:
+            nonlocal seen
+            advance(done - seen)
+            seen = done
+
+        graded = _evaluate(recipe, load_policy(recipe, run, stage), tasks, on_batch)
+    save_evaluation(run, TEST, stage, graded, recipe)
+    run.mark_done(where, {"minutes": (time.time() - began) / 60})
+
+
+def save_evaluation(run: Run, dataset: str, stage: str, graded: Sequence[Graded], recipe: Recipe) -> dict[str, Any]:
+    """Write the records and the summary of one evaluation; returns the summary."""
+    scores = [s for group in score_groups([[g] for g in graded], recipe.reward.parts) for s in group]
+    write_jsonl(run.evaluation_records(dataset, stage), [record(g, s) for g, s in zip(graded, scores, strict=True)])
+    summary = summarise(graded, recipe.reward.parts).to_json()
+    write_json(run.evaluation_summary(dataset, stage), summary)
+    return summary
+
+
+def summarise_run(recipe: Recipe, run: Run) -> dict[str, Any]:
+    """Put the stages side by side, from the run directory alone, and write `evaluate/summary.json`."""
+    graded: dict[str, list[Graded]] = {}
+    for stage in STAGES:
+        rows, _ = read_jsonl(run.evaluation_records(TEST, stage))
+        graded[stage] = [read_record(row).graded for row in rows]
+    minutes = {"data": (run.done("data") or {}).get("minutes")}
+    for stage in STAGES:
+        minutes[stage] = (run.done(stage) or {}).get("minutes", 0.0) if stage != "base" else 0.0
+        minutes[f"evaluate_{stage}"] = (run.done(f"evaluate/{TEST}/{stage}") or {}).get("minutes")
+    summary = {
+        "stages": {stage: read_json(run.evaluation_summary(TEST, stage)) for stage in STAGES},
+        "paired": {f"{b}_vs_{a}": paired(graded[a], graded[b]) for a, b in zip(STAGES, STAGES[1:], strict=False)},
+        "gold": read_json(run.data / "gold.json"),
+        "minutes": minutes,
+        "seed": recipe.seed,
+        "recipe_hash": identity(recipe),
+    }
+    write_json(run.summary, summary)
+    return summary
+
+
+def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
+    """The policy after a stage: the base with that stage's adapter, or the base alone."""
+    base: Base = load(recipe.model.name)
+    if stage == "base" or run is None:
+        return policy(base.model, base.tokenizer)
+    model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
+    path = run.checkpoints(stage) / "adapter.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{run.root}: the stage {stage!r} has left no adapter; run it first")
+    arrays, _ = load_adapter(path)
+    set_adapter(model, arrays)
+    return policy(model, base.tokenizer)
+
+
+def fresh(path: Path) -> None:
+    """A stage that was cut off begins again: what it had logged is set aside."""
+    path.unlink(missing_ok=True)
+
+
+def _evaluate(recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[int], None]) -> list[Graded]:
+    how = Sampling(temperature=0.0, max_tokens=recipe.evaluate.max_tokens)
+    return evaluate(sampler, tasks, how, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch)
+
+
+def _keep(run: Run, stage: str, recipe: Recipe, arrays: Any) -> None:
+    about = {"stage": stage, "recipe": recipe.name, "recipe_hash": identity(recipe), "seed": recipe.seed}
+    path = run.checkpoints(stage) / "adapter.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    content = save_adapter(partial, arrays, about)
+    partial.unlink()
+    write_bytes(path, content)
+
+
+def _tasks(run: Run, name: str) -> list[Task]:
+    rows, _ = read_jsonl(run.data / f"{name}.jsonl")
+    return [read_task(row) for row in rows]
+
+
+def _train_files(run: Run) -> list[str]:
+    return sorted(p.stem for p in run.data.glob("train_*.jsonl"))
+
+
+def _pairs(summary: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    return {(a, b): summary["paired"][f"{b}_vs_{a}"] for a, b in zip(STAGES, STAGES[1:], strict=False)}
+
