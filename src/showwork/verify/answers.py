@@ -105,6 +105,10 @@ def _gold_amount(gold: str, kind: Kind, unit: str | None) -> Amount | None:
             one = replace(one, units=meanings)
         elif one.noun is None and re.fullmatch(r"[A-Za-z][A-Za-z -]{0,40}", unit.strip()):
             one = replace(one, noun=singular(unit.split()[-1]))
+    if any(
+        u.name == "metre" for u in one.units
+    ):  # a gold "5 m" is a length; only an answer's "m" may be minutes
+        one = replace(one, units=one.units[:1])
     if kind is Kind.PERCENT and not one.units:
         one = replace(one, percent=True)
     return one
@@ -220,7 +224,7 @@ def _expression(answer: str, gold: str, unit: str | None) -> Reading:
     known, found = read_number(target), read_number(said)
     if known is not None and found is not None:
         return _number(answer, gold, Kind.NUMBER, unit)
-    body = core(re.sub(r"[.!]+$", "", boxed(plain(answer)).strip().strip("$").strip()))
+    body = core(re.sub(r"\.+$", "", boxed(plain(answer)).strip().strip("$").strip()))
     if any(
         len(w) > 2 and w.lower() not in FUNCTIONS
         for w in ALGEBRA_WORD.findall(re.sub(r"\\[A-Za-z]+", " ", body))

@@ -29,8 +29,12 @@ _BOUND_AFTER = re.compile(
     r"\s*(?:or\s+(?:more|less|fewer|greater|higher|lower|so)\b|and\s+(?:above|up|over|below)\b|\+(?!\s*\d)|minimum\b"
     r"|maximum\b|at\s+(?:least|most)\b|[<>≤≥])", re.IGNORECASE,
 )  # fmt: skip
-_OPERATOR_BEFORE = re.compile(r"(?:[+*/×÷·^√π]|(?:(?<=[\w)])|^)\s+-)\s*\(?\s*$|(?<=[\w)])-$|[A-Za-z]\^?\($")
-_OPERATOR_AFTER = re.compile(r"\s*\)?\s*(?:[+*×÷·^√π∞\\]|/|-\s+[\w(]|-(?=\d)|[xX]\s+\d|!\s*[*+/×-])")
+_OPERATOR_BEFORE = re.compile(
+    r"^\s*-\s+$|(?:[+*/×÷·^√π]|(?:(?<=[\w)])|^)\s+-)\s*\(?\s*$|(?<=[\w)])-$|[A-Za-z]\^?\($"
+)
+_OPERATOR_AFTER = re.compile(
+    r"\s*\)?\s*(?:[+*×÷·^√π∞\\]|/|-\s+[\w(]|-(?=\d)|[xX]\s+\d|[b-zB-Z](?:[·*^/×]|\s*$)|!\s*[*+/×-])"
+)
 _ASIDE = re.compile(r"(?<![\w)])\(([^()]*)\)")
 _EQUALS = re.compile(r"(?<![<>!:≤≥])[=≈≃≅→⇒⟹]+>?|\b(?:equals|is equal to|which is|that is|i\.e\.)")
 _SENTENCE = re.compile(r"\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])")
@@ -135,9 +139,7 @@ def _side(text: str, _last: bool) -> tuple[list[Amount], str | None]:
         before, after = text[: amount.start], text[amount.end :]
         if _BOUND_BEFORE.search(before) or _BOUND_AFTER.match(after):
             return [], "a bound, not a value"
-        if _OPERATOR_AFTER.match(after) or (
-            _OPERATOR_BEFORE.search(before) and not _bullet(before, amount)
-        ):
+        if _OPERATOR_AFTER.match(after) or (_OPERATOR_BEFORE.search(before) and not _bullet(before, amount)):
             return [], "not worked out"
     return amounts, None
 

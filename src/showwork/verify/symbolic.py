@@ -63,7 +63,7 @@ def _refused(text: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _cached(answer: str, gold: str, timeout: float) -> tuple[bool | None, str]:
     if not available():
-        return None, "math-verify is not installed (pip install math-verify)"
+        return None, "math-verify is not installed (the extra `symbolic`)"
     reply = _WORKER.ask({"answer": answer, "gold": gold}, timeout)
     return reply.get("same"), str(reply.get("reason", ""))
 

@@ -53,6 +53,7 @@ NUMBER_WORDS: dict[str, Fraction] = (
     | {w: Fraction(v) for w, v in _TIMES.items()}
 )
 _ALONE = {"once", "twice", "thrice", "double", "triple", "quadruple", "none", "nil", "nought", "nothing"}
+_COUNTS = {"dozen": 12, "dozens": 12, "score": 20}
 _SIGNS = {"minus", "negative"}
 _LONGEST = 30
 
@@ -110,7 +111,8 @@ def _phrase(words: list[str], at: int) -> tuple[Fraction, int] | None:
         part = _part(words, end + 1)
         if part:
             value, end = value + part[0], part[1]
-    while end < len(words) and words[end] in SCALES:
+    scales = SCALES if value.denominator > 1 else _COUNTS  # "two and a half million", "two dozen"
+    while end < len(words) and words[end] in scales:
         value, end = value * SCALES[words[end]], end + 1
     return value, end
 
