@@ -24,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/tiny.yaml")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[A.B=VALUE]...", help="values to change, e.g. grpo.steps=40")
@@ -189,7 +191,7 @@ def _set_up_jax() -> None:
     defaults = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "2",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
@@ -210,17 +212,10 @@ def main(arguments: list[str] | None = None) -> int:
     mend, in one line · 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = app(args=arguments or ["--help"], prog_name="showwork", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        code = app(args=arguments or ["--help"], prog_name="showwork", standalone_mode=False)
     except typer.TyperException as error:
         print(f"showwork: {error.format_message()} (see --help)", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        print("showwork: interrupted; the same command again resumes", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         known = _for_the_user(error)
         if known is None or "--debug" in arguments:
@@ -228,6 +223,9 @@ def main(arguments: list[str] | None = None) -> int:
         if known is not None:
             print(f"showwork: {known}", file=sys.stderr)
         return 1 if known is None else 2
+    if code == INTERRUPTED:
+        print("showwork: interrupted; the same command again resumes", file=sys.stderr)
+    return code or 0
 
 
 def _for_the_user(error: Exception) -> str | None:

@@ -1,0 +1,279 @@
+"""The command line: exit codes, one-line errors, what it loads, and what it says while it works."""
+
+import json
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from fakes import FakeClock
+from showwork import cli
+from showwork.run import RunError
+from showwork.show.screen import Screen
+
+VERBS = ("run", "pretrain", "eval", "grade", "check")
+
+
+def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def process(*arguments: str, code: str = "", given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = ["-c", code] if code else ["-m", "showwork.cli"]
+    return subprocess.run(
+        [sys.executable, *command, *arguments], capture_output=True, input=given, check=False
+    )
+
+
+# Starting
+
+
+def test_help_names_every_verb_and_starts_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ((), ("--help",)):
+        code, out, err = called(capsys, *arguments)
+        assert code == 0 and err == "" and all(f"  {verb} " in out for verb in VERBS)
+    for verb in VERBS:
+        code, out, _ = called(capsys, verb, "--help")
+        assert code == 0 and "--debug" in out and "Usage: showwork " + verb in out
+    began = time.perf_counter()
+    assert process("--help").returncode == 0
+    assert time.perf_counter() - began < 5
+
+
+LOADED = """
+import sys
+from showwork import cli
+code = cli.main(sys.argv[1:])
+heavy = {"jax", "tunix", "flax", "orbax", "transformers", "torch", "matplotlib"} & set(sys.modules)
+sys.exit(f"loaded {sorted(heavy)}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize("verb", ["--help", "grade", "check"])
+def test_light_verbs_load_nothing_heavy(tmp_path: Path, verb: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"id": 1, "prediction": "5", "gold": "5", "question": "", "trace": "2 + 3 = 5"}\n')
+    done = process(*([verb] if verb == "--help" else [verb, str(file)]), code=LOADED)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+# Errors
+
+BAD = [
+    (["frob"], "No such command 'frob'"),
+    (["run"], "Missing argument 'RECIPE'"),
+    (["run", "x.yaml", "--nope"], "No such option: --nope"),
+    (["run", "none.yaml"], "recipe none.yaml: cannot be read (No such file or directory)"),
+    (["pretrain", "none.yaml"], "recipe none.yaml: cannot be read"),
+    (["grade", "none.jsonl"], "none.jsonl: No such file or directory"),
+    (["check", "none.jsonl"], "none.jsonl: No such file or directory"),
+    (["check", "."], ".: Is a directory"),
+    (["grade", "x.jsonl", "--kind", "colour"], "--kind 'colour' is none of number, "),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_what_the_user_can_mend_is_one_line_and_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = called(capsys, *arguments)
+    assert code == 2 and out == ""
+    assert err.startswith("showwork: ") and said in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []  # and nothing was made
+
+
+RECIPE = "name: x\nhours: 0.1\ndata: {worked: {}}\n"
+
+
+def test_errors_in_recipes_and_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "x.yaml"
+    recipe.write_text(RECIPE)
+    code, _, err = called(capsys, "run", str(recipe), "grpo.stpes=4")
+    assert code == 2 and "did you mean 'steps'?" in err
+    code, _, err = called(capsys, "pretrain", str(recipe))
+    assert code == 2 and "is for `showwork run`" in err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis").touch()
+    code, _, err = called(capsys, "run", str(recipe), "--dir", str(tmp_path / "full"))
+    assert code == 2 and "so it is no run" in err and err.count("\n") == 1
+
+
+def test_debug_shows_where_an_error_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = called(capsys, "run", "none.yaml", "--debug")
+    assert code == 2 and "Traceback" in err and err.splitlines()[-1].startswith("showwork: recipe none.yaml")
+
+
+RAISE = """
+import sys
+from showwork import cli
+def broken():
+    {what}
+cli.app.command("broken")(broken)
+sys.exit(cli.main(["broken"]))
+"""
+
+
+READ = "from showwork.run import read_json, Path; read_json(Path('x.json'))"
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "said", "traced"),
+    [
+        ("raise KeyError('steps')", 1, "KeyError: 'steps'", True),
+        ("raise RuntimeError('x')", 1, "RuntimeError: x", True),
+        ("import json; json.loads('{')", 1, "JSONDecodeError", True),  # from a library: a defect of ours
+        (READ, 2, "showwork: x.json: cannot be read", False),
+        ("raise MemoryError", 2, "showwork: out of memory; choose smaller batches", False),
+        ("raise RuntimeError('RESOURCE_EXHAUSTED: 5 GiB')", 2, "showwork: out of memory", False),
+        ("raise KeyboardInterrupt", 130, "showwork: interrupted; the same command again resumes", False),
+        ("open('/')", 2, "showwork: /: Is a directory", False),
+    ],
+)
+def test_exit_codes(what: str, code: int, said: str, traced: bool) -> None:
+    done = process(code=RAISE.format(what=what))
+    err = done.stderr.decode()
+    assert done.returncode == code and said in err
+    assert ("Traceback" in err) == traced and (traced or err.count("\n") == 1)
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"id": 1, "prediction": "5", "gold": "6"}\n' * 20_000)
+    with subprocess.Popen(
+        [sys.executable, "-m", "showwork.cli", "grade", str(file), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 1
+
+
+# grade and check
+
+
+def test_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [
+        {"id": 1, "prediction": "$1,200", "gold": "1200"},
+        {"id": 2, "prediction": "5", "gold": "6"},
+        {"id": 3},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "nonsense\n\n")
+    code, out, err = called(capsys, "grade", str(file))
+    assert code == 0 and err == "" and out.splitlines()[-1] == "1 right, 2 unreadable, 1 wrong of 4"
+    assert [json.loads(line)["id"] for line in out.splitlines()[:-1]] == [2, 3, None]
+    code, out, _ = called(capsys, "grade", str(file), "--json")
+    assert code == 0 and [json.loads(line).get("verdict") for line in out.splitlines()] == [
+        "right",
+        "wrong",
+        None,
+        None,
+    ]
+
+
+def test_grade_traces_from_standard_input() -> None:
+    row = {"id": 1, "prediction": "<reasoning>x</reasoning><answer>5</answer>", "gold": "5"}
+    done = process("grade", "-", "--text", "trace", given=json.dumps(row).encode())
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"1 right of 1\n", b"")
+
+
+def test_check_and_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, page = tmp_path / "rows.jsonl", tmp_path / "deep" / "page.html"
+    row = {"id": "<b>", "question": "2 and 3?", "steps": ["2 + 3 = 5", "5 * 2 = 11"]}
+    file.write_bytes(json.dumps(row).encode() + b"\n\xff\xfe\n")
+    code, out, err = called(capsys, "check", str(file), "--html", str(page))
+    assert code == 0 and err == "" and "✗ 10" in out and "line 2: not JSON" in out
+    assert "✗ 10" in page.read_text() and "<b>" not in page.read_text()
+    code, out, _ = called(capsys, "check", str(file), "--json")
+    assert json.loads(out.splitlines()[0])["first_false"] == 2
+
+
+# The screen
+
+
+def screen(quiet: bool = False, terminal: bool = False) -> tuple[Screen, StringIO, FakeClock]:
+    out, clock = StringIO(), FakeClock()
+    console = Console(file=out, force_terminal=terminal, width=100, color_system=None)
+    return Screen(quiet, console, lambda: clock.seconds), out, clock
+
+
+def test_a_log_gets_a_line_every_ten_seconds_and_one_at_the_end() -> None:
+    shown, out, clock = screen()
+    with shown.progress("grpo", 40) as advance:
+        for step in range(40):
+            clock.seconds += 1.0
+            advance(1, f"loss {step}")
+    assert out.getvalue().splitlines() == [
+        "grpo: 10/40  10s  1.0/s  30s left  loss 9",
+        "grpo: 20/40  20s  1.0/s  20s left  loss 19",
+        "grpo: 30/40  30s  1.0/s  10s left  loss 29",
+        "grpo: 40/40  40s  1.0/s  loss 39",
+        "grpo: 40/40  40s  1.0/s  loss 39",
+    ]
+
+
+def test_progress_of_unknown_length_and_none_at_all() -> None:
+    shown, out, clock = screen()
+    with shown.progress("reading") as advance:
+        clock.seconds += 20
+        advance(3)
+    with shown.progress("nothing", 5):
+        pass
+    assert out.getvalue().splitlines() == [
+        "reading: 3  20s  6.7 s each",
+        "reading: 3  20s  6.7 s each",
+        "nothing: 0/5  0s",
+    ]
+
+
+def test_text_is_shown_as_it_is() -> None:
+    shown, out, _ = screen()
+    shown.stage("sft [bold]")
+    shown.say("[red]not markup[/red] " + "x" * 200)
+    table = Table("stage", "n")
+    table.add_row("base", "5")
+    shown.table(table)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "== sft [bold]" and lines[1] == "[red]not markup[/red] " + "x" * 200
+    assert "base" in out.getvalue()
+
+
+def test_a_terminal_gets_a_bar_with_count_rate_and_note() -> None:
+    shown, out, _ = screen(terminal=True)
+    with shown.progress("sft [x]", 4) as advance:
+        for _ in range(4):
+            advance(1, "loss [1.5]")
+    assert "sft [x]" in out.getvalue() and "4/4" in out.getvalue() and "loss [1.5]" in out.getvalue()
+
+
+def test_quiet_is_silent() -> None:
+    shown, out, clock = screen(quiet=True)
+    shown.stage("sft")
+    shown.say("text")
+    shown.table("table")
+    with shown.progress("grpo", 2) as advance:
+        clock.seconds += 60
+        advance()
+    assert out.getvalue() == ""
+
+
+def test_an_error_goes_through_progress() -> None:
+    for terminal in (False, True):
+        shown, _, _ = screen(terminal=terminal)
+        with pytest.raises(RunError), shown.progress("sft", 2):
+            raise RunError("x")
