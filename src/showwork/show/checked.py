@@ -136,8 +136,8 @@ li.wrong { color: var(--bad); }
 <main>
 <h1>{{ title }}</h1>
 <p class="note">{{ rows|length }} traces, {{ wrong }} with a false claim{% if bad %}, {{ bad }} lines that
-could not be read{% endif %}. ✓ holds, ✗ false with the true value, ? not decided. Reasons: hover, or move with
-Tab.</p>
+could not be read{% endif %}. ✓ holds, ✗ false with the true value, ? not decided. Reasons: hover, or
+move with Tab.</p>
 {% for row in rows %}
 <article>
 <h2>{{ row.id if row.id is not none else 'no id' }}</h2>

@@ -315,9 +315,8 @@ class Reader:
             return known
         tokens, lo = self.tokens, self.pairs[close]
         has_operand = prose = False
-        if close - lo > 60:
-            prose = any(t.kind in (MARK, REL) for t in tokens[lo + 1 : lo + 60])
-            has_operand = True
+        if close - lo > 60:  # not looked at closely
+            has_operand, prose = True, tokens[lo + 1].kind not in (NUM, OPEN, OP)
         else:
             for i in range(lo + 1, close):
                 kind = tokens[i].kind

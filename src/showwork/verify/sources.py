@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from showwork.verify.numbers import NUMBER_WORDS, word_number
-from showwork.verify.tokens import NUM, OP, WORD, Number, Token, tokenize
+from showwork.verify.tokens import NUM, OP, SCALE, WORD, Number, Token, tokenize
 
 MAX_QUESTION = 8_000
 CONSTANTS: frozenset[Number] = frozenset(
@@ -67,6 +67,9 @@ def _question(text: str) -> tuple[frozenset[Number], tuple[tuple[Number, str], .
         if token.kind == NUM and token.value is not None:
             given.setdefault(token.value, token.text.strip())
             offered.update(forms(token.value))
+            scale = SCALE.get(token.text.split()[-1], 0)
+            if scale:
+                offered.update(forms(Fraction(token.value) / scale))  # later "in millions"
             if token.sign == "%":
                 offered.update(forms(token.value * 100))
             if i > 1 and tokens[i - 1].kind == OP and tokens[i - 1].text == "/" and token.value:

@@ -17,14 +17,17 @@ from showwork.verify.reader import Side
 from showwork.verify.sources import Sources
 from showwork.verify.tokens import MARK, NUM, OP, OPEN, REL, WORD, Number, Token, tokenize
 
-MAX_TEXT = 20_000  # characters of all steps that are examined
-MAX_CHECKS = 400
+MAX_TEXT = 12_000  # characters of all steps that are examined
+MAX_TOKENS = 2_000  # of all steps; gold solutions of grade-school problems have under 600
+MAX_CHECKS = 200
+MAX_ALGEBRA = 60  # steps with unknowns that are looked at again
 
 
 def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
     """Every checkable claim of a trace, checked, and what that says about the work as a whole.
 
-    Never raises; bounded in time: at most `MAX_TEXT` characters and `MAX_CHECKS` claims are examined.
+    Never raises; bounded in time: at most `MAX_TEXT` characters, `MAX_TOKENS` tokens and `MAX_CHECKS` claims
+    are examined, from the beginning.
     """
     work = _Work(Sources(question))
     budget = MAX_TEXT
@@ -33,7 +36,7 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
         budget -= len(text)
         if any(c in text for c in "=≈<>≥≤~") or _may_speak(text):
             _check_step(work, number, text, step.start)
-        if budget <= 0 or len(work.checks) >= MAX_CHECKS:
+        if budget <= 0 or work.tokens_left <= 0 or len(work.checks) >= MAX_CHECKS:
             break
     if work.algebra:
         _substitute(work)
@@ -52,6 +55,7 @@ class _Work:
     """What has been established while reading a trace from top to bottom."""
 
     sources: Sources
+    tokens_left: int = MAX_TOKENS
     checks: list[Check] = field(default_factory=list)
     flags: list[Flag] = field(default_factory=list)
     names: dict[str, Number] = field(default_factory=dict)
@@ -66,7 +70,8 @@ class _Work:
 
 
 def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
-    tokens = rewrite(tokenize(text))
+    tokens = rewrite(tokenize(text, work.tokens_left))
+    work.tokens_left -= len(tokens)
     name: str | None = None
     before: Number | None = None
     work.sources.enter(tokens)
@@ -99,7 +104,8 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
                 before = None
     if relations > 0:
         work.sources.state(tokens)
-        work.algebra.append((number, tokens, text, offset))
+        if len(work.algebra) < MAX_ALGEBRA:
+            work.algebra.append((number, tokens, text, offset))
 
 
 def _substitute(work: _Work) -> None:

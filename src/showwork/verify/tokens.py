@@ -17,6 +17,7 @@ Number = int | Fraction
 
 MAX_DIGITS = 40  # in one written number
 MAX_POWER = 64
+MAX_TOKENS_READ = 2000  # of one text
 
 NUM, OP, OPEN, CLOSE, REL, WORD, MARK = "num", "op", "(", ")", "rel", "word", "mark"
 
@@ -81,7 +82,7 @@ _RELATION |= {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\appro
 _OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "\\div": "/", "//": "/"}
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     """The tokens of a text, in order, with offsets into it. Blanks and invisible characters are left out; a
     line break is a mark.
 
@@ -96,6 +97,8 @@ def tokenize(text: str) -> list[Token]:
         kind = m.lastgroup
         if kind == "space":
             continue
+        if len(tokens) >= limit:
+            break
         start, end = m.span()
         if after_power:
             after_power = False
@@ -136,7 +139,11 @@ def tokenize(text: str) -> list[Token]:
         elif kind == "arrow":
             add(Token(MARK, m.group(), start, end))
         else:
-            add(_number(m, tokens, text))
+            raw = m.group()
+            if len(raw) < 10 and raw.isascii() and raw.isdigit():
+                add(Token(NUM, raw, start, end, int(raw)))  # most numbers
+            else:
+                add(_number(m, tokens, text))
     return tokens
 
 
