@@ -1,11 +1,12 @@
-"""The stages of a run, each `(Recipe, Run, …) → None`, each done once: a stage whose `done.json` is there is not
-done again. Everything a stage needs of another it reads from the run directory.
+"""The stages of a run, each `(Recipe, Run, …) → None`, each done once: a stage whose `done.json` is there is
+not done again. Everything a stage needs of another it reads from the run directory.
 
 Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary. What a person sees of
 them goes through `Screen`; what they know of time through `Deadline`.
 """
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,21 +14,36 @@ from pathlib import Path
 from typing import Any
 
 from showwork.clock import Deadline
+from showwork.data import jsonl
+from showwork.data.corpus import tokenizer_lines
 from showwork.data.prepare import prepare as prepare_data
 from showwork.data.prepare import training_mixture
-from showwork.evaluate.harness import evaluate, gold_bound, paired, require_gold, summarise
+from showwork.data.sources import SOURCES
+from showwork.evaluate.harness import (
+    evaluate,
+    gold_bound,
+    grade_completions,
+    paired,
+    read_completions,
+    require_gold,
+    summarise,
+)
 from showwork.evaluate.table import stage_table
-from showwork.model.load import Base, device, load
-from showwork.model.lora import add_lora, adapter, load_adapter, save_adapter, set_adapter
+from showwork.model.load import Base, device, load, save
+from showwork.model.lora import adapter, add_lora, load_adapter, save_adapter, set_adapter
 from showwork.model.sampler import Policy, policy
+from showwork.model.tiny import fresh as fresh_model
+from showwork.model.tiny import tiny_config
+from showwork.model.tokenizer import load_tokenizer, train_tokenizer
 from showwork.provenance import provenance
-from showwork.recipe import Recipe, identity
+from showwork.recipe import Data, Model, Recipe, WorkedSource, identity, validate
 from showwork.record import read_record, read_task, record, task_row
-from showwork.run import Run, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from showwork.run import Run, read_json, read_jsonl, read_run, write_bytes, write_json, write_jsonl
 from showwork.score.groups import score_groups
 from showwork.show.screen import Screen
 from showwork.train.grpo import grpo as train_grpo
 from showwork.train.metrics import metrics
+from showwork.train.pretrain import pretrain as train_base
 from showwork.train.sft import examples, planned_steps
 from showwork.train.sft import sft as train_sft
 from showwork.types import Graded, Sampling, Score, Task
@@ -37,7 +53,9 @@ TEST = "test"  # the name of the evaluation set in the run directory
 _DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
-def run_all(recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, command: Sequence[str] = ()) -> dict[str, Any]:
+def run_all(
+    recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, command: Sequence[str] = ()
+) -> dict[str, Any]:
     """Every stage in order; returns the summary that `evaluate/summary.json` holds."""
     began = time.time()
     prepare(recipe, run, screen, command)
@@ -48,7 +66,10 @@ def run_all(recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, comman
     evaluate_stage("grpo", recipe, run, screen)
     summary = summarise_run(recipe, run)
     screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
-    screen.say(f"{run.root}: everything is there; the table is {run.summary.name}, done in {(time.time() - began) / 60:.1f} min")
+    screen.say(
+        f"done in {(time.time() - began) / 60:.1f} min; everything is in {run.root}, the table's numbers in "
+        f"{run.summary.relative_to(run.root)}"
+    )
     return summary
 
 
@@ -64,7 +85,12 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
     require_gold(gold)
     require_gold(gold_bound(data.dev, recipe.model.prompt))
     hashes = {}
-    for name, tasks in {**{f"train_{k}": v for k, v in data.train.items()}, "sft": data.sft, "dev": data.dev, "test": data.test}.items():
+    for name, tasks in {
+        **{f"train_{k}": v for k, v in data.train.items()},
+        "sft": data.sft,
+        "dev": data.dev,
+        "test": data.test,
+    }.items():
         path = run.data / f"{name}.jsonl"
         write_jsonl(path, [task_row(t) for t in tasks])
         hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -94,7 +120,15 @@ def sft(recipe: Recipe, run: Run, screen: Screen) -> None:
             log.log(step, values)
             advance(1, f"loss {values['loss']:.3f}")
 
-        train_sft(model, base.tokenizer, rows, examples(worked_dev, base.tokenizer, recipe.model.prompt), recipe.sft, recipe.seed, on_step)
+        train_sft(
+            model,
+            base.tokenizer,
+            rows,
+            examples(worked_dev, base.tokenizer, recipe.model.prompt),
+            recipe.sft,
+            recipe.seed,
+            on_step,
+        )
     _keep(run, "sft", recipe, adapter(model))
     run.mark_done("sft", {"minutes": (time.time() - began) / 60, "steps": steps})
 
@@ -112,7 +146,10 @@ def grpo(recipe: Recipe, run: Run, screen: Screen) -> None:
     spare = training_mixture(recipe, train, recipe.grpo.prompts, recipe.seed + 1)
     how = recipe.grpo
     fresh(run.metrics("grpo"))
-    with metrics(run.metrics("grpo")) as log, screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps) as advance:
+    with (
+        metrics(run.metrics("grpo")) as log,
+        screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps) as advance,
+    ):
 
         def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
             if step % how.eval_every == 0 or step == how.steps:
@@ -121,10 +158,22 @@ def grpo(recipe: Recipe, run: Run, screen: Screen) -> None:
             log.log(step, values)
             rows = [record(g, s, step) for g, s in zip(graded, scores, strict=True)]
             write_jsonl(run.records(step), rows)
-            advance(1, f"reward {values['reward']:.2f}, right {values['contract']:.0%}, dead {values['dead_groups']:.0%}")
+            advance(
+                1,
+                f"reward {values['reward']:.2f}, right {values['contract']:.0%}, "
+                f"dead {values['dead_groups']:.0%}",
+            )
 
         train_grpo(
-            policy_.model, policy_.tokenizer, order.batch, spare.batch, how, recipe.reward.parts, recipe.seed, recipe.model.prompt, on_step
+            policy_.model,
+            policy_.tokenizer,
+            order.batch,
+            spare.batch,
+            how,
+            recipe.reward.parts,
+            recipe.seed,
+            recipe.model.prompt,
+            on_step,
         )
     _keep(run, "grpo", recipe, adapter(policy_.model))
     run.mark_done("grpo", {"minutes": (time.time() - began) / 60, "steps": how.steps})
@@ -139,22 +188,19 @@ def evaluate_stage(stage: str, recipe: Recipe, run: Run, screen: Screen) -> None
     began = time.time()
     tasks = _tasks(run, TEST)
     with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks)) as advance:
-        seen = 0
-
-        def on_batch(done: int) -> None:
-            nonlocal seen
-            advance(done - seen)
-            seen = done
-
-        graded = _evaluate(recipe, load_policy(recipe, run, stage), tasks, on_batch)
+        graded = _evaluate(recipe, load_policy(recipe, run, stage), tasks, _counted(advance))
     save_evaluation(run, TEST, stage, graded, recipe)
     run.mark_done(where, {"minutes": (time.time() - began) / 60})
 
 
-def save_evaluation(run: Run, dataset: str, stage: str, graded: Sequence[Graded], recipe: Recipe) -> dict[str, Any]:
+def save_evaluation(
+    run: Run, dataset: str, stage: str, graded: Sequence[Graded], recipe: Recipe
+) -> dict[str, Any]:
     """Write the records and the summary of one evaluation; returns the summary."""
     scores = [s for group in score_groups([[g] for g in graded], recipe.reward.parts) for s in group]
-    write_jsonl(run.evaluation_records(dataset, stage), [record(g, s) for g, s in zip(graded, scores, strict=True)])
+    write_jsonl(
+        run.evaluation_records(dataset, stage), [record(g, s) for g, s in zip(graded, scores, strict=True)]
+    )
     summary = summarise(graded, recipe.reward.parts).to_json()
     write_json(run.evaluation_summary(dataset, stage), summary)
     return summary
@@ -172,7 +218,7 @@ def summarise_run(recipe: Recipe, run: Run) -> dict[str, Any]:
         minutes[f"evaluate_{stage}"] = (run.done(f"evaluate/{TEST}/{stage}") or {}).get("minutes")
     summary = {
         "stages": {stage: read_json(run.evaluation_summary(TEST, stage)) for stage in STAGES},
-        "paired": {f"{b}_vs_{a}": paired(graded[a], graded[b]) for a, b in zip(STAGES, STAGES[1:], strict=False)},
+        "paired": {f"{b}_vs_{a}": paired(graded[a], graded[b]) for a, b in itertools.pairwise(STAGES)},
         "gold": read_json(run.data / "gold.json"),
         "minutes": minutes,
         "seed": recipe.seed,
@@ -196,14 +242,120 @@ def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
     return policy(model, base.tokenizer)
 
 
+def pretrain(
+    recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, command: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Train a tiny base from nothing: tokenizer, weights and card in `export/`. Returns the card's numbers.
+
+    Raises ValueError where the recipe has no `pretrain` section.
+    """
+    if recipe.pretrain is None:
+        raise ValueError(f"recipe {recipe.name}: has no section 'pretrain'; see recipes/tiny_base.yaml")
+    if done := run.done("export"):
+        return done
+    screen.stage("pretrain")
+    began, how = time.time(), recipe.pretrain
+    serialized = train_tokenizer(tokenizer_lines(recipe.seed), how.vocabulary)
+    run.export.mkdir(parents=True, exist_ok=True)
+    write_bytes(run.export / "tokenizer.model", serialized)
+    tokenizer = load_tokenizer(run.export)
+    write_json(run.provenance, provenance(device(), {}, command))
+    fresh(run.metrics("pretrain"))
+    seen: dict[str, float] = {}
+    with metrics(run.metrics("pretrain")) as log, screen.progress("pretrain", how.steps) as advance:
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            seen.update(values)
+            if values:
+                log.log(step, values)
+            advance(1, " ".join(f"{k} {v:.3f}" for k, v in seen.items()))
+
+        model = fresh_model(tiny_config(tokenizer.size), recipe.seed)
+        trained = train_base(
+            model, tokenizer, how, recipe.seed, on_step, lambda step, m: save(m, serialized, run.export)
+        )
+    save(trained, serialized, run.export)
+    card = {
+        "steps": how.steps,
+        "tokens": how.steps * how.batch * how.length,
+        "seed": recipe.seed,
+        "minutes": round((time.time() - began) / 60, 1),
+        "held_out_loss": round(seen["held_out_loss"], 4),
+        "recipe": recipe.name,
+    }
+    run.mark_done("export", card)
+    screen.say(f"{run.export}: model, tokenizer, config; use it as model.name")
+    return card
+
+
+def evaluate_only(model: str, data: str | None, stage: str | None, screen: Screen) -> dict[str, Any]:
+    """The one evaluation by itself: of a run's stage, of a base model, or of a file of completions.
+
+    `data` is a set of the run ("test", "dev"), a file of tasks (rows as in the run's `data/`, or `jsonl`
+    rows), or "worked". A run's default is its test set, anything else's is `worked`. Nothing is written.
+    """
+    path = Path(model)
+    run = read_run(path) if path.is_dir() and not (path / "config.json").exists() else None
+    recipe = validate(read_json(run.recipe_resolved), str(path)) if run else _bare(model)
+    tasks = (
+        _tasks(run, data or TEST)
+        if run and (data is None or data in (TEST, "dev"))
+        else _named_tasks(data or "worked", recipe)
+    )
+    if path.is_file():
+        graded = grade_completions(tasks, read_completions(path, tasks))
+    else:
+        last = next((s for s in reversed(STAGES) if run and run.done(s)), "base")
+        wanted = stage or last
+        if wanted not in STAGES:
+            raise ValueError(f"stage {wanted!r} does not exist; there are {', '.join(STAGES)}")
+        with screen.progress(f"evaluate {wanted}, {len(tasks)} tasks", len(tasks)) as advance:
+            graded = _evaluate(recipe, load_policy(recipe, run, wanted), tasks, _counted(advance))
+    summary = summarise(graded, recipe.reward.parts).to_json()
+    screen.table(stage_table({stage or path.stem: summary}))
+    return summary
+
+
+def _bare(model: str) -> Recipe:
+    """The recipe of an evaluation without a run."""
+    name = "tiny" if Path(model).is_file() else model
+    return Recipe(name="eval", model=Model(name=name), data=Data(worked=WorkedSource()))
+
+
+def _named_tasks(data: str, recipe: Recipe) -> list[Task]:
+    if data == "worked":
+        return SOURCES["worked"](recipe.data.worked or WorkedSource(), TEST, recipe.seed)
+    path = Path(data)
+    if not path.is_file():
+        raise ValueError(f"data {data!r}: no such file; give 'worked', a file of tasks, or a set of the run")
+    rows, _ = read_jsonl(path)
+    return [read_task(row) for row in rows] if rows and "question" in rows[0] else jsonl.load(data)
+
+
+def _counted(advance: Callable[..., None]) -> Callable[[int], None]:
+    """Progress in steps, from a count of what is done."""
+    seen = 0
+
+    def on_batch(done: int) -> None:
+        nonlocal seen
+        advance(done - seen)
+        seen = done
+
+    return on_batch
+
+
 def fresh(path: Path) -> None:
     """A stage that was cut off begins again: what it had logged is set aside."""
     path.unlink(missing_ok=True)
 
 
-def _evaluate(recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[int], None]) -> list[Graded]:
+def _evaluate(
+    recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[int], None]
+) -> list[Graded]:
     how = Sampling(temperature=0.0, max_tokens=recipe.evaluate.max_tokens)
-    return evaluate(sampler, tasks, how, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch)
+    return evaluate(
+        sampler, tasks, how, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch
+    )
 
 
 def _keep(run: Run, stage: str, recipe: Recipe, arrays: Any) -> None:
@@ -226,5 +378,4 @@ def _train_files(run: Run) -> list[str]:
 
 
 def _pairs(summary: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    return {(a, b): summary["paired"][f"{b}_vs_{a}"] for a, b in zip(STAGES, STAGES[1:], strict=False)}
-
+    return {(a, b): summary["paired"][f"{b}_vs_{a}"] for a, b in itertools.pairwise(STAGES)}

@@ -16,8 +16,8 @@ from showwork.types import Task
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Tasks by split and source. `sft` are the worked traces; `train` holds questions and answers only, as GRPO
-    may see them. `dropped` says for each "source/split" what the filters took out."""
+    """Tasks by split and source. `sft` are the worked traces; `train` holds questions and answers only, as
+    GRPO may see them. `dropped` says for each "source/split" what the filters took out."""
 
     train: dict[str, list[Task]]
     sft: list[Task]
@@ -44,11 +44,13 @@ def prepare(recipe: Recipe, count_tokens: Callable[[str], int], say: Callable[[s
         train, pairs = without_near(split["train"], split["dev"] + split["test"])
         if pairs:
             example = f"{pairs[0].train} ~ {pairs[0].held_out}"
-            near = Dropped("near-duplicate of a held-out question", len(split["train"]) - len(train), (example,))
+            near = Dropped(
+                "near-duplicate of a held-out question", len(split["train"]) - len(train), (example,)
+            )
             dropped[f"{name}/train"].append(near)
         kept[name] = split | {"train": train}
         lost = sum(d.count for part in SPLITS for d in dropped[f"{name}/{part}"])
-        say(f"{name}: {len(train)} train, {len(split['dev'])} dev, {len(split['test'])} test; {lost} set aside")
+        say(f"{name}: {len(train)} train, {len(split['dev'])} dev, {len(split['test'])} test, {lost} dropped")
     if not kept:
         raise ValueError("the recipe's data section names no source; add one, e.g. data.worked={}")
     return Prepared(
@@ -73,7 +75,11 @@ def training_mixture(recipe: Recipe, train: dict[str, list[Task]], size: int, se
 def _worked_traces(recipe: Recipe, train: dict[str, list[Task]]) -> list[Task]:
     """At most `sft.traces` tasks that have a solution, of the levels SFT may see, in the mixture's order."""
     allowed = {
-        name: [t for t in tasks if t.solution and t.level in getattr(getattr(recipe.data, name), "sft_levels", (t.level,))]
+        name: [
+            t
+            for t in tasks
+            if t.solution and t.level in getattr(getattr(recipe.data, name), "sft_levels", (t.level,))
+        ]
         for name, tasks in train.items()
     }
     allowed = {name: tasks for name, tasks in allowed.items() if tasks}
