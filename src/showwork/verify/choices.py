@@ -10,7 +10,7 @@ from showwork.verify.numbers import plain
 from showwork.verify.offered import offered
 from showwork.verify.texts import LEAD, core, normal, unlabelled
 
-_LETTER = r"[\(\[]?\s*([A-Ja-j])\s*[\)\]]?"
+_LETTER = r"[\(\[<]?\s*([A-Ja-j])\s*[\)\]>]?"
 _WHOLE = re.compile(
     rf"^\s*(?:(?:option|choice|answer|letter)\s*:?\s*)?{_LETTER}\s*[.:!)]*\s*$", re.IGNORECASE
 )
@@ -22,10 +22,10 @@ _NAMED = re.compile(
 )
 _PARENTHESISED = re.compile(r"(?<!\w)[\(\[]([A-J])[\)\]]")
 _CHOSEN = re.compile(
-    r"\b(?:is|it's|choose|chose|pick|select|be|with|say|therefore|so|thus|hence|:)\s*,?\s*[\(\[]?([A-J])[\)\]]?\s*[.!]*$"
+    r"\b(?:is|it's|maybe|perhaps|probably|likely|guess|choose|chose|pick|select|be|with|say|therefore|so|thus|hence|:)\s*,?\s*[\(\[]?([A-J])[\)\]]?\s*[.!]*$"
 )
 _PRAISED = re.compile(r"[\(\[]?\b([A-J])[\)\]]?\s+is\s+(?:the\s+)?(?:correct|right|true|best|answer)\b")
-_EXCLUDED = re.compile(r"\bnot\s+[\(\[]?[A-J]\b")
+_EXCLUDED = re.compile(r"\b(?:not|neither|nor)\s+[\(\[]?[A-J]\b")
 _SEVERAL = re.compile(
     r"^\s*[\(\[]?([A-J])[\)\]]?(?:\s*(?:,|/|&|\+|;|and|or|,\s*(?:and|or))\s*[\(\[]?([A-J])[\)\]]?)+\s*\.?\s*$"
 )
@@ -33,6 +33,7 @@ _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|not|false|eliminat\w*|isn't|can't|cannot|impossible|rule[sd]?\s+out)\b", re.I
 )
 
+_REMARK = re.compile(r"(?<=\w)\s+\((?!\s*[A-J]\s*\))[^()]*\)")
 _MAX_OPTION = 1000
 
 
@@ -45,6 +46,7 @@ def letters(text: str) -> set[str]:
     if re.fullmatch(r"[A-J]{2,10}", text):
         return set(text)
     found: set[str] = set()
+    text = _REMARK.sub("", text)
     stripped = re.sub(r"^(?:both|either|neither)\s+", "", LEAD.sub("", text, count=1), flags=re.IGNORECASE)
     if _SEVERAL.match(stripped):
         return set(re.findall(r"\b[A-J]\b", stripped))

@@ -32,10 +32,10 @@ _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _ISO = re.compile(r"(?<![\d/.-])(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?![\d/-]|\.\d)")
 _NUMERIC = re.compile(r"(?<![\d/.-])(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d{2})(?![\d/-]|\.\d)")
 _MONTH_FIRST = re.compile(
-    rf"\b{_NAME}\s+(\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)(?:\s*,?\s*(\d{{4}})\b)?", re.IGNORECASE
+    rf"\b{_NAME}\s+(\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)(?:\s*,?\s*(\d{{4}}\b|'\d\d\b))?", re.IGNORECASE
 )
 _DAY_FIRST = re.compile(
-    rf"\b(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:\s+|-)(?:of\s+)?{_NAME}\b(?:(?:\s*,?\s*|-)(\d{{4}})\b)?",
+    rf"\b(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:\s+|-)(?:of\s+)?{_NAME}\b(?:(?:\s*,?\s*|-)(\d{{4}}\b|'\d\d\b))?",
     re.IGNORECASE,
 )
 _MONTH_YEAR = re.compile(rf"\b{_NAME}\s*,?\s+(?:of\s+)?(\d{{4}})\b", re.IGNORECASE)
@@ -82,6 +82,10 @@ def is_date(text: str) -> bool:
     return False
 
 
+def _year(text: str | None) -> int | None:
+    return None if text is None else (2000 + int(text[1:]) if text[0] == "'" else int(text))
+
+
 def _date(pattern: re.Pattern[str], match: re.Match[str]) -> Date | None:
     parts = match.groups()
     swapped = False
@@ -94,9 +98,9 @@ def _date(pattern: re.Pattern[str], match: re.Match[str]) -> Date | None:
             month, day = day, month
         swapped = month != day and max(month, day) <= 12 and parts[1] != "."
     elif pattern is _MONTH_FIRST:
-        month, day, year = _MONTH[parts[0].lower()], int(parts[1]), int(parts[2]) if parts[2] else None
+        month, day, year = _MONTH[parts[0].lower()], int(parts[1]), _year(parts[2])
     elif pattern is _DAY_FIRST:
-        day, month, year = int(parts[0]), _MONTH[parts[1].lower()], int(parts[2]) if parts[2] else None
+        day, month, year = int(parts[0]), _MONTH[parts[1].lower()], _year(parts[2])
     else:
         month, day, year = _MONTH[parts[0].lower()], None, int(parts[1])
     if not 1 <= month <= 12 or (day is not None and not 1 <= day <= _DAYS[month - 1]):
@@ -118,7 +122,7 @@ _HOUR = re.compile(
 )
 _MILITARY = re.compile(r"(?<![\d:.])([01]\d|2[0-3])([0-5]\d)\s*(?:hours|hrs|h)\b", re.IGNORECASE)
 _NAMED = re.compile(r"\b(?:12\s+)?(noon|midday|midnight)\b", re.IGNORECASE)
-_HOURS = dict(
+_HOURS: dict[str, int] = dict(
     zip("one two three four five six seven eight nine ten eleven twelve".split(), range(1, 13), strict=True)  # noqa: SIM905
 )
 _SPOKEN = re.compile(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from showwork.types import Kind
 from showwork.verify import dates
 from showwork.verify.latex import unwrap
-from showwork.verify.lists import read_items
+from showwork.verify.lists import REMAINDER, read_items
 from showwork.verify.numbers import MAX_CHARS, read_number
 from showwork.verify.phrases import amounts_in
 from showwork.verify.texts import is_polar, normal, unlabelled
@@ -94,11 +94,15 @@ def _plain_list(text: str) -> bool:
 def _is_list(text: str) -> bool:
     if "±" in text and re.fullmatch(r"(?:[A-Za-z]\s*=)?\s*±\s*[\d.,/]+", text):
         return True
+    if REMAINDER.fullmatch(text):
+        return True
     found = read_items(text)
     if found is None:
         return False
     if found.brackets:
         return len(found.items) > 1 or found.brackets == "{}" or found.brackets == "[]"
+    if all(re.fullmatch(r"[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]", i) for i in found.items):
+        return True
     numbers = [read_number(i) is not None or amount_kind(i) is not None for i in found.items]
     if all(numbers):
         joint = amounts_in(text)

@@ -8,7 +8,9 @@ import re
 
 from showwork.verify.numbers import plain
 
-_TAG = re.compile(r"</?\s*(?:answer|reasoning|think|b|i|strong|em|code|sup|sub)\s*/?>", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?\s*(?:answer|reasoning|think|b|i|br|p|div|span|strong|em|code|sup|sub)\s*/?>", re.IGNORECASE
+)
 _HEADING = re.compile(r"(?m)^\s*(?:#{1,6}(?!\w)|[*•](?=\s))\s*")
 _BOLD = re.compile(r"(\*\*|__|\*|_|`{1,3}|~~)(?=[^\s*_`~])([^*`~\n]*?[^\s*_`~]|[^\s*_`~])\1(?![\w*])")
 _DELIMITED = re.compile(r"\\[(\[]\s*(.*?)\s*\\[)\]]", re.DOTALL)
@@ -52,7 +54,7 @@ def unwrap(text: str) -> str:
     text = _HEADING.sub("", text)
     if "\\" in text or "{" in text:
         text = _latex(text)
-    return text.replace("\x01", "$").strip()
+    return text.replace("\x01", "$").rstrip("\\ ").strip()
 
 
 def _latex(text: str) -> str:

@@ -35,6 +35,8 @@ def read_items(text: str, count: int | None = None) -> Items | None:
     name = re.match(r"^\s*\(?\s*[A-Za-z]\w?(?:\s*,\s*[A-Za-z]\w?)*\s*\)?\s*(?:=|∈)\s*(?=[(\[{])", text)
     if name:
         text = text[name.end() :]
+    if len(text) > 2 and text[0] in "<⟨" and text[-1] in ">⟩":  # a vector
+        text = f"({text[1:-1]})"
     brackets = ""
     if len(text) >= 2 and text[0] in _CLOSING and text[-1] in ")]}" and _encloses(text):
         brackets, text = text[0] + text[-1], text[1:-1]
@@ -91,11 +93,17 @@ def _split(text: str, separator: str) -> list[str]:
     return out
 
 
+REMAINDER = re.compile(
+    r"\s*(-?\d[\d,]*)\s*,?\s*(?:with\s+)?(?:an?\s+)?(?:r|rem|remainder)\.?\s*(?:of\s+)?(\d+)\s*", re.I
+)
 _PLUS_MINUS = re.compile(r"^(.*?)±\s*([\d.,/]+)(.*)$", re.DOTALL)
 
 
 def _spread(text: str) -> str:
-    """`±3` as its two values."""
+    """`±3` as its two values, `7 R 2` as a quotient and its remainder."""
+    remainder = REMAINDER.fullmatch(core(text).rstrip("."))
+    if remainder:
+        return f"({remainder.group(1)}, {remainder.group(2)})"
     match = _PLUS_MINUS.match(text)
     if match and not re.search(r"[\d)]\s*$", match.group(1)):
         return f"{match.group(1)}{match.group(2)}, -{match.group(2)}{match.group(3)}"

@@ -35,6 +35,13 @@ _OPERATOR_BEFORE = re.compile(
 _OPERATOR_AFTER = re.compile(
     r"\s*\)?\s*(?:[+*×÷·^√π∞\\]|/|-\s+[\w(]|-(?=\d)|[xX]\s+\d|[b-zB-Z](?:[·*^/×]|\s*$)|!\s*[*+/×-])"
 )
+# "7 apples after 3 days": an amount with its own unit behind one of these only says when, where or for whom.
+_CONTEXT = re.compile(
+    r"\b(?:after|in|for|with|within|from|over|during|before|by|among|across|throughout)\s+"
+    r"(?:(?:the|those|these|all|only|just|about|his|her|their|its|every|each|next|first|last)\s+){0,2}$",
+    re.IGNORECASE,
+)
+_OPEN = "not worked out"
 _ASIDE = re.compile(r"(?<![\w)])\(([^()]*)\)")
 _EQUALS = re.compile(r"(?<![<>!:≤≥])[=≈≃≅→⇒⟹]+>?|\b(?:equals|is equal to|which is|that is|i\.e\.)")
 _SENTENCE = re.compile(r"\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])")
@@ -81,8 +88,9 @@ def offered(text: str) -> Offered:
             continue
         amounts, trouble = _sentence(sentence)
         kept += amounts
-        problem = problem or trouble
-    if problem:
+        if not problem or problem == _OPEN:
+            problem = trouble or problem
+    if problem and not (kept and problem == _OPEN):
         return Offered((), problem)
     return Offered(tuple(kept), None if kept else "no number")
 
@@ -115,14 +123,14 @@ def _sentence(text: str) -> tuple[list[Amount], str | None]:
     """The amounts of one sentence; of an equation, those sides that are a value and not a calculation."""
     sides = _EQUALS.split(text)
     if len(sides) == 1:
-        return _side(text, True)
+        return _side(text)
     kept: list[Amount] = []
     trouble: str | None = None
     for i, side in enumerate(sides):
         if not side.strip() or _VARIABLE.match(side):
             continue
         last = i == len(sides) - 1
-        amounts, problem = _side(side, last)
+        amounts, problem = _side(side)
         if problem:
             trouble = problem
         elif amounts and (last or _pure(side, amounts)):
@@ -131,7 +139,7 @@ def _sentence(text: str) -> tuple[list[Amount], str | None]:
     return (kept, None) if kept else ([], trouble)
 
 
-def _side(text: str, _last: bool) -> tuple[list[Amount], str | None]:
+def _side(text: str) -> tuple[list[Amount], str | None]:
     amounts = amounts_in(text)
     if amounts is None:
         return [], "malformed number"
@@ -140,8 +148,9 @@ def _side(text: str, _last: bool) -> tuple[list[Amount], str | None]:
         if _BOUND_BEFORE.search(before) or _BOUND_AFTER.match(after):
             return [], "a bound, not a value"
         if _OPERATOR_AFTER.match(after) or (_OPERATOR_BEFORE.search(before) and not _bullet(before, amount)):
-            return [], "not worked out"
-    return amounts, None
+            return [], _OPEN
+    main = [a for a in amounts if not ((a.units or a.noun) and _CONTEXT.search(text, 0, a.start))]
+    return main or amounts, None
 
 
 def _bullet(before: str, amount: Amount) -> bool:

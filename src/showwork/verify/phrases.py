@@ -44,7 +44,9 @@ class Offered:
     problem: str | None = None
 
 
-_CURRENCY = re.compile(r"(?:US\s?\$|USD|EUR|GBP|INR|Rs\.?|[CAR]A?\$|[$€£¥₹₩₽])\s*", re.ASCII)
+_CURRENCY = re.compile(
+    r"(?:US\s?\$|USD|EUR|GBP|INR|CAD|AUD|JPY|CNY|RMB|CHF|KRW|BRL|MXN|Rs\.?|[CAR]A?\$|[$€£¥₹₩₽])\s*", re.ASCII
+)
 _START = re.compile(r"[A-Za-z]+|[$€£¥₹₩₽]|\d|\.\d")
 _WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
 _GLUED_SCALE = re.compile(r"(k|K|mn|mm|m|M|MM|bn|b|B|tn|T)(?![\w^/·°'-])")
@@ -69,6 +71,7 @@ _PER = re.compile(
     re.I,
 )
 _GLUED_UNIT = re.compile(r"[A-Za-z]+(?=\d+\s*[A-Za-z])")
+_DURATION = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d))?\s*(hours?|hrs?|h|minutes?|mins?)\b", re.I)
 _INTO = re.compile(r"\s+(?:of\s+)?(?:an?|the|one)\s+")
 
 
@@ -117,6 +120,14 @@ def _in_digits(text: str, start: int) -> Amount | None:
         at = currency.end()
         if text[at : at + 1] in ("-", "+") and text[at + 1 : at + 2].isdigit():
             sign, at = (-sign if text[at] == "-" else sign), at + 1
+    if not units and (clock := _DURATION.match(text, at)):
+        hours = clock.group(4)[0].lower() == "h"
+        big, small = (
+            find_units("hours" if hours else "minutes")[0],
+            int(clock.group(2)) + Fraction(clock.group(3) or 0) / 60,
+        )
+        value = sign * (int(clock.group(1)) + Fraction(small) / 60)
+        return Amount(value, text[first : clock.end()], first, clock.end(), units=(big,))
     literal = literal_at(text, at)
     if literal is None:
         return Amount(Fraction(0), "", start, start)
@@ -350,6 +361,15 @@ def _sums(text: str, found: list[Amount]) -> list[Amount]:
             if joined:
                 out[-1] = replace(joined, text=text[last.start : amount.end])
                 continue
+        if (
+            last
+            and "'" in last.text[-1:]
+            and last.end == amount.start
+            and amount.value < 12
+            and not amount.units
+        ):
+            out[-1] = replace(last, value=last.value + amount.value / 12, end=amount.end, step=None)  # 5'11
+            continue
         out.append(amount)
     return out
 

@@ -178,14 +178,16 @@ def _compare(answer: str, gold: str) -> tuple[bool | None, str]:
     """In the worker: both sides boxed, so that nothing picks a stray number out of them."""
     from math_verify import parse, verify
 
-    read = [parse(f"\\boxed{{{_spelled(text)}}}", parsing_timeout=None) for text in (gold, answer)]
+    untimed: Any = None  # the clock of this module bounds them, not theirs
+
+    read = [parse(f"\\boxed{{{_spelled(text)}}}", parsing_timeout=untimed) for text in (gold, answer)]
     if not read[0] or all(isinstance(r, str) for r in read[0]):
         return None, "the gold could not be read as an expression"
     if not read[1] or all(isinstance(r, str) for r in read[1]):
         return None, "the answer could not be read as an expression"
     if _proportional(read[0][0], read[1][0]):
         return True, "the same equation"
-    same = verify(read[0], read[1], float_rounding=12, timeout_seconds=None, strict=True)
+    same = verify(read[0], read[1], float_rounding=12, timeout_seconds=untimed, strict=True)
     if same and not _same_size(read[0][0], read[1][0]):
         return False, "different value"
     return bool(same), "equal by algebra" if same else "not equal by algebra"
@@ -209,7 +211,8 @@ def _proportional(gold: Any, answer: Any) -> bool:
 
     if not (isinstance(gold, Eq) and isinstance(answer, Eq)):
         return False
-    a, b = gold.lhs - gold.rhs, answer.lhs - answer.rhs
+    sides: list[Any] = [gold.lhs, gold.rhs, answer.lhs, answer.rhs]
+    a, b = sides[0] - sides[1], sides[2] - sides[3]
     if a.free_symbols != b.free_symbols or not a.free_symbols:
         return False
     ratio = simplify(a / b)

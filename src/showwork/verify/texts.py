@@ -14,7 +14,7 @@ _NOT_WORD = re.compile(r"[^\w%°$€£+<>=/&#-]+|(?<!\w)[-]+(?!\w)|_")
 LEAD = re.compile(
     r"^(?:(?:so|thus|therefore|hence|then)\b[,:]?\s*)?(?:(?:(?:the|my|our)\s+)?(?:final\s+|correct\s+|right\s+)?"
     r"(?:answer|result|conclusion|choice|option)\s*(?:is|was|:|=|would be)\s*:?\s*"
-    r"|(?:it|this|that|they)(?:'s|\s+is|\s+was|\s+are)\s+|answer\s*->\s*)(?!not\b|n't)",
+    r"|(?:it|this|that|they)(?:'s|\s+is|\s+was|\s+are)\s+(?:(?:called|named|known\s+as)\s+)?|answer\s*->\s*)(?!not\b|n't)",
     re.IGNORECASE,
 )
 _TAIL = re.compile(
@@ -22,6 +22,7 @@ _TAIL = re.compile(
 )
 # British spellings with their American ones, where no rule covers them.
 _SPELLING = {
+    "mt": "mount",
     "grey": "gray", "metre": "meter", "litre": "liter", "centre": "center", "theatre": "theater",
     "fibre": "fiber", "aluminium": "aluminum", "sulphur": "sulfur", "sulphuric": "sulfuric",
     "haemoglobin": "hemoglobin", "oxygenised": "oxygenized", "oesophagus": "esophagus", "tyre": "tire",
@@ -34,6 +35,54 @@ _SPELLING = {
     "kilometre": "kilometer", "centimetre": "centimeter", "millimetre": "millimeter",
     "millilitre": "milliliter", "offence": "offense", "storey": "story", "moustache": "mustache",
 }  # fmt: skip
+# Names that are used for one another everywhere; what a single data set uses belongs into its aliases.
+_SAME_NAME = (
+    "united states of america|united states|usa|us|u s|u s a|america",
+    "united kingdom|uk|u k|great britain",
+    "new york city|nyc",
+    "united arab emirates|uae",
+    "european union|eu",
+    "united nations|un",
+    "carbon dioxide|co2",
+    "carbon monoxide|co",
+    "water|h2o",
+    "sodium chloride|nacl|table salt",
+    "methane|ch4",
+    "ammonia|nh3",
+    "hydrochloric acid|hcl",
+    "sulfuric acid|h2so4",
+    "glucose|c6h12o6",
+    "ozone|o3",
+    "dna|deoxyribonucleic acid",
+    "rna|ribonucleic acid",
+    "northeast|ne",
+    "northwest|nw",
+    "southeast|se",
+    "southwest|sw",
+    *(
+        f"{day}|{day[:3]}"
+        for day in ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+    ),
+    "tuesday|tues",
+    "thursday|thurs",
+    *(
+        f"{month}|{month[:3]}"
+        for month in [
+            "january",
+            "february",
+            "march",
+            "april",
+            "june",
+            "july",
+            "august",
+            "october",
+            "december",
+        ]
+    ),
+    "september|sept|sep",
+    "november|nov",
+)
+_NAMES = {name: group.split("|")[0] for group in _SAME_NAME for name in group.split("|")}
 _OUR = re.compile(r"\b(\w{2,})our(s|ed|ing|ful|able|ite|less|hood)?\b")
 _ISE = re.compile(r"\b(\w{3,})(is|ys)(e|es|ed|ing|ation|ations)\b")
 _NOT_OUR = {
@@ -232,7 +281,7 @@ def normal(text: str) -> str:
         lambda m: m.group() if m.group() in _NOT_OUR else f"{m.group(1)}or{m.group(2) or ''}", words
     )
     words = _ISE.sub(lambda m: f"{m.group(1)}{m.group(2).replace('s', 'z')}{m.group(3)}", words)
-    return " ".join(_SPELLING.get(w, w) for w in words.split())
+    return " ".join(_SPELLING.get(w, w) for w in words.replace("&", " and ").split())
 
 
 def same_text(answer: str, gold: str, aliases: Sequence[str] = ()) -> str | None:
@@ -247,6 +296,8 @@ def same_text(answer: str, gold: str, aliases: Sequence[str] = ()) -> str | None
                 return f"equal to the alias {alias!r}"
         if said and said.replace(" ", "").replace("-", "") == target.replace(" ", "").replace("-", ""):
             return "equal but for spaces and hyphens"
+        if said in _NAMES and _NAMES[said] == _NAMES.get(target):
+            return "another name for the same"
         if said and " ".join(_last_singular(said)) == " ".join(_last_singular(target)):
             return "equal but for singular and plural"
         if said in _PEOPLE.values() and _PEOPLE.get(target) == said:
@@ -283,7 +334,13 @@ _POLAR = re.compile(
 # "It does", "They can't", "No, it is not" without its first word.
 _SHORT = re.compile(
     r"(?:it|they|he|she|that|this|we|you|there|i|one)(?:'s|'re|\s+(?:is|are|does|do|did|can|could|will|would|has|have|was|were|should|must))"
-    r"(\s*n?'t|\s+not)?\s*[.!]*\s*$",
+    r"(\s*n?'t|\s+not)?(?:\s+(?:possible|so|the\s+case|feasible|allowed))?\s*[.!]*\s*$",
+    re.IGNORECASE,
+)
+
+
+_SURE = re.compile(
+    r"(?:(?:definitely|certainly|absolutely|of\s+course|surely)(\s+not)?|(never|not\s+(?:necessarily|really|at\s+all)))[.!]*$",
     re.IGNORECASE,
 )
 
@@ -321,6 +378,8 @@ def polarity(text: str) -> set[bool]:
         }
         if found:
             return found
+    if sure := _SURE.match(text):
+        return {sure.group(1) is None and sure.group(2) is None}
     short = _SHORT.match(text)
     return {short.group(1) is None} if short else set()
 

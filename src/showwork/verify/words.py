@@ -54,6 +54,7 @@ NUMBER_WORDS: dict[str, Fraction] = (
 )
 _ALONE = {"once", "twice", "thrice", "double", "triple", "quadruple", "none", "nil", "nought", "nothing"}
 _COUNTS = {"dozen": 12, "dozens": 12, "score": 20}
+_HALVED = {"dozen", "million", "billion"}  # "a dozen and a half" is 18
 _SIGNS = {"minus", "negative"}
 _LONGEST = 30
 
@@ -114,6 +115,8 @@ def _phrase(words: list[str], at: int) -> tuple[Fraction, int] | None:
     scales = SCALES if value.denominator > 1 else _COUNTS  # "two and a half million", "two dozen"
     while end < len(words) and words[end] in scales:
         value, end = value * SCALES[words[end]], end + 1
+    if end > at and words[end - 1] in _HALVED and words[end : end + 3] == ["and", "a", "half"]:
+        value, end = value + Fraction(SCALES[words[end - 1]], 2), end + 3
     return value, end
 
 
