@@ -164,6 +164,13 @@ class Sources:
             return "constant"
         return None
 
+    def is_quotient(self, value: Number, divisor: Number | None) -> bool:
+        """Whether a number is how often `divisor` goes into one of the question's, as in `11 * 7` for 83
+        days."""
+        if not divisor or divisor < 2 or type(value) is not int:
+            return False
+        return any(given // divisor == value for given, _ in self._given)
+
     def unused(self) -> list[str]:
         """The numbers that the question gives in digits and no claim used, in any of their forms."""
         return [text for value, text in self._given if not self._uses(value)]

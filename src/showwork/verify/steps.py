@@ -148,7 +148,7 @@ def _check_link(
     left, relation = link.left, link.relation
     found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
     right = found.side
-    if not found.holds and (left.soft or right.soft or (link.first and _is_prose(tokens, link))):
+    if not found.holds and (left.soft or right.soft or _is_misread(tokens, link)):
         return None
     begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
     claim, span = text[begin:end], (offset + begin, offset + end)
@@ -192,11 +192,24 @@ def _has_unknown(tokens: Sequence[Token], side: Side, names: Container[str]) -> 
     )
 
 
-def _is_prose(tokens: Sequence[Token], link: Link) -> bool:
-    """Whether a lone number on the left is likely the end of a phrase ("3 miles less = 20 - 3")."""
-    left = link.left
-    if link.relation not in ("=", "≈") or (left.operators and not is_share(tokens, left)):
+def _is_misread(tokens: Sequence[Token], link: Link) -> bool:
+    """Whether a claim that does not hold was likely not meant as it was read."""
+    left, right = link.left, link.right
+    if link.relation not in ("=", "≈"):
         return False
+    slashes = [i for i in range(left.lo + 1, left.hi) if tokens[i].text == "/"]
+    if (
+        len(slashes) > 1
+        and tokens[slashes[-1] - 1].kind == WORD
+        and tokens[slashes[0] - 1].end < tokens[slashes[0]].start
+    ):
+        return True  # `150 minutes / 5 minutes/100 meters`: divided by a rate
+    if [t.text for t in tokens[right.hi : right.hi + 1]] == ["and"]:
+        if any(t.text == "/" for t in tokens[right.hi + 1 : right.hi + 4]):
+            return True  # `= 16 and (2/3)`
+    if not link.first or (left.operators and not is_share(tokens, left)):
+        return False
+    # A lone number is likely the end of a phrase: "3 miles less = 20 - 3", "size 5 = 6 * 2".
     if left.hi < left.tail:
         return True
     if left.lo == 0:
@@ -210,16 +223,27 @@ def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rew
     left neighbour is a rewriting of it."""
     if side.operators == 0:
         return
+    parts = rewritten and all(tokens[i].text == "+" for i in range(side.lo, side.hi) if tokens[i].kind == OP)
     for i in range(side.lo, side.hi):
         token = tokens[i]
-        if token.kind != NUM:
-            continue
-        if token.value is None:
+        if token.kind != NUM or token.value is None:
             continue
         work.operands += 1
-        if not work.sources.explain(token.value) and not rewritten:
+        if work.sources.explain(token.value):
+            continue
+        if rewritten:
+            if parts:  # `166 = 120 + 46`: the parts may be used from here on
+                work.sources.derive(token.value)
+        elif not (side.operators == 1 and work.sources.is_quotient(token.value, _other(tokens, side, i))):
             work.invented += 1
             work.flags.append(Flag(Finding.INVENTED, number, f"{token.text} has no source"))
+
+
+def _other(tokens: Sequence[Token], side: Side, i: int) -> Number | None:
+    """The other factor of the product of two that the number at `i` belongs to."""
+    if not any(t.text == "*" for t in tokens[side.lo : side.hi]):
+        return None
+    return next((tokens[k].value for k in range(side.lo, side.hi) if k != i and tokens[k].kind == NUM), None)
 
 
 def _is_trivial(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:

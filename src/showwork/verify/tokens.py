@@ -140,7 +140,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             add(Token(MARK, m.group(), start, end))
         else:
             raw = m.group()
-            if len(raw) < 10 and raw.isascii() and raw.isdigit():
+            if kind == "number" and len(raw) < 10 and raw.isascii() and raw.isdigit():
                 add(Token(NUM, raw, start, end, int(raw)))  # most numbers
             else:
                 add(_number(m, tokens, text))
