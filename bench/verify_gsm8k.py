@@ -93,9 +93,9 @@ def main() -> None:
 
     for index, (question, lines, answer) in enumerate(rows):
         trace = gold_trace(lines, answer)
-        begin = time.perf_counter()
+        begin = time.process_time()
         checks, process = verify(question, trace)
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
         by_step: dict[int, list[Check]] = {}
         for check in checks:
             by_step.setdefault(check.step, []).append(check)
@@ -133,7 +133,7 @@ def main() -> None:
         print(f"  {finding.value:14s} {flagged[finding]:5d} = {flagged[finding] / n:.2%}")
     print(f"any flag but unused  {hard} = {hard / n:.2%}")
     times.sort()
-    print(f"ms a trace: median {statistics.median(times) * 1e3:.3f}, 99 % {times[int(n * 0.99)] * 1e3:.3f}, "
+    print(f"CPU ms a trace: median {statistics.median(times) * 1e3:.3f}, 99 % {times[int(n * 0.99)] * 1e3:.3f}, "
           f"max {times[-1] * 1e3:.2f}")  # fmt: skip
 
 

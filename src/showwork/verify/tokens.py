@@ -60,7 +60,7 @@ _PATTERN = re.compile(
   | (?P<open>[(\[{{])
   | (?P<close>[)\]}}])
   | (?P<square>[²³])
-  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)|[^\W\d_]{{3,}}(?=\d)
+  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)|(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])
       |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`])
@@ -92,7 +92,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     """
     tokens: list[Token] = []
     add = tokens.append
-    after_power = False
+    after_power = indexed = False
     for m in _PATTERN.finditer(text):
         kind = m.lastgroup
         if kind == "space":
@@ -100,6 +100,11 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
         if len(tokens) >= limit:
             break
         start, end = m.span()
+        if indexed:
+            indexed = False
+            if kind == "number" and end - start < 4:
+                tokens[-1] = Token(WORD, tokens[-1].text + m.group(), tokens[-1].start, end)
+                continue
         if after_power:
             after_power = False
             if kind == "number":
@@ -123,6 +128,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             raw = m.group()
             if raw in "xX" and not _operand_before(tokens):
                 add(Token(WORD, raw, start, end))
+                indexed = text[end : end + 1].isdigit()  # `x1`
             else:
                 add(Token(OP, "*", start, end))
         elif kind == "open":
@@ -153,7 +159,9 @@ def _operand_before(tokens: Sequence[Token]) -> bool:
         if token.kind in (NUM, CLOSE):
             return True
         if token.kind != WORD and token.text != "/":
-            return False
+            break
+    if len(tokens) > 1 and tokens[-1].kind == WORD:
+        return tokens[-2].kind in (OP, REL, OPEN)  # a name: `= price x 23`
     return False
 
 
