@@ -110,17 +110,19 @@ class _Lines:
     done: int = 0
     note: str = ""
     said: float = field(default=float("-inf"))
+    unsaid: bool = True
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done += n
-        self.note = note
+        self.note, self.unsaid = note, True
         now = self.screen.clock()
         if now - max(self.said, self.began) >= EVERY:
-            self.said = now
+            self.said, self.unsaid = now, False
             self._say(now)
 
     def close(self) -> None:
-        self._say(self.screen.clock())
+        if self.unsaid:
+            self._say(self.screen.clock())
 
     def _say(self, now: float) -> None:
         seconds = max(now - self.began, 1e-9)
