@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from io import StringIO
 from pathlib import Path
 
@@ -35,16 +34,13 @@ def process(*arguments: str, code: str = "", given: bytes = b"") -> subprocess.C
 # Starting
 
 
-def test_help_names_every_verb_and_starts_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in ((), ("--help",)):
         code, out, err = called(capsys, *arguments)
         assert code == 0 and err == "" and all(f"  {verb} " in out for verb in VERBS)
     for verb in VERBS:
         code, out, _ = called(capsys, verb, "--help")
         assert code == 0 and "--debug" in out and "Usage: showwork " + verb in out
-    began = time.perf_counter()
-    assert process("--help").returncode == 0
-    assert time.perf_counter() - began < 5
 
 
 LOADED = """
