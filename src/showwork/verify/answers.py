@@ -120,7 +120,10 @@ def _number(answer: str, gold: str, kind: Kind, unit: str | None) -> Reading:
         return Reading(Verdict.UNGRADABLE, None, f"the gold answer is no {kind.value}")
     text = unwrap(answer)
     ratio = RATIO.fullmatch(core(text)) or _one_ratio(text, gold)
-    if ratio and Fraction(ratio.group(2)):
+    whole = (
+        target.units or target.noun or target.percent or (target.value.denominator == 1 and ":" not in gold)
+    )
+    if ratio and Fraction(ratio.group(2)) and not whole:
         same = Fraction(ratio.group(1)) / Fraction(ratio.group(2)) == target.value and not target.units
         return Reading(
             Verdict.RIGHT if same else Verdict.WRONG,

@@ -41,10 +41,13 @@ _CONTEXT = re.compile(
     r"(?:(?:the|those|these|all|only|just|about|his|her|their|its|every|each|next|first|last)\s+){0,2}$",
     re.IGNORECASE,
 )
+_MAX_SIDES = 16
 _OPEN = "not worked out"
 _ASIDE = re.compile(r"(?<![\w)])\(([^()]*)\)")
 _EQUALS = re.compile(r"(?<![<>!:≤≥])[=≈≃≅→⇒⟹]+>?|\b(?:equals|is equal to|which is|that is|i\.e\.)")
-_SENTENCE = re.compile(r"\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])")
+_SENTENCE = re.compile(
+    r"(?:,\s*|\s+)(?:and\s+|or\s+)?(?<=[\s,])(?=[A-Za-z]\w?\s*=)|\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])"
+)
 _LABEL = re.compile(r"^\s*\(?[A-Ha-h][).:]\)?\s+(?=\S)")
 _VARIABLE = re.compile(r"^\s*[A-Za-z]\w?\s*[:≈]?\s*$")
 _PLURAL_S = re.compile(r"\((?:s|es)\)")
@@ -86,6 +89,8 @@ def offered(text: str) -> Offered:
     for sentence in _SENTENCE.split(text):
         if not sentence or not sentence.strip():
             continue
+        if len(kept) > _MAX_SIDES:
+            return Offered((), "too many numbers")
         amounts, trouble = _sentence(sentence)
         kept += amounts
         if not problem or problem == _OPEN:
@@ -122,6 +127,8 @@ def _pure(text: str, amounts: list[Amount]) -> bool:
 def _sentence(text: str) -> tuple[list[Amount], str | None]:
     """The amounts of one sentence; of an equation, those sides that are a value and not a calculation."""
     sides = _EQUALS.split(text)
+    if len(sides) > _MAX_SIDES:
+        return [], "too many equations"
     if len(sides) == 1:
         return _side(text)
     kept: list[Amount] = []

@@ -72,6 +72,7 @@ _PER = re.compile(
 )
 _GLUED_UNIT = re.compile(r"[A-Za-z]+(?=\d+\s*[A-Za-z])")
 _DURATION = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d))?\s*(hours?|hrs?|h|minutes?|mins?)\b", re.I)
+_CLOCK = re.compile(r"\s*(?:[ap]\.\s?m\b\.?|[ap]m\b|o'clock\b)", re.I)
 _INTO = re.compile(r"\s+(?:of\s+)?(?:an?|the|one)\s+")
 
 
@@ -261,6 +262,9 @@ def _with_unit(text: str, amount: Amount) -> Amount:
     percent = _PERCENT.match(text, end)
     if percent:
         return replace(amount, percent=True, end=percent.end())
+    clock = _CLOCK.match(text, end)
+    if clock and not amount.units:
+        return replace(amount, noun="o'clock", end=clock.end())
     at = end
     if text[at : at + 1] == "-" and text[at + 1 : at + 2].isalpha():
         at += 1

@@ -1,8 +1,9 @@
 """Comparing algebra and LaTeX with math-verify, in a worker process that is killed when it takes too long.
 
 The worker (this module run as a script) reads one JSON request per line and answers with one JSON line. Its
-life is bounded by a wall-clock limit per request and by limits on its memory; a request that runs over costs
-the worker, never the caller. math-verify is optional: without it every comparison is None with the reason.
+life is bounded by processor time and wall-clock time per request and by its memory; a request that runs over
+costs the worker, never the caller. math-verify is optional: without it every comparison is None with the
+reason.
 """
 
 import atexit
@@ -18,6 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 TIMEOUT = 5.0
+_PATIENCE = 6  # wall-clock seconds per second of work allowed, for a machine that does other things too
 STARTUP_TIMEOUT = 60.0
 _MEMORY = 3 << 30
 _MAX_DEPTH = 40
@@ -26,8 +28,8 @@ _MAX_DIGIT_RUN = 60
 
 def same_expression(answer: str, gold: str, timeout: float = TIMEOUT) -> tuple[bool | None, str]:
     """Whether two expressions are equal, and why; None where it could not be decided (not installed, too
-    deep, too slow, not read). Never raises for any text; takes at most about `timeout` seconds once the
-    worker runs. Results are remembered, so the same hostile answer costs its time once."""
+    deep, too slow, not read). Never raises for any text; takes at most about `timeout` seconds of
+    processor time once the worker runs. Results are remembered, so a hostile answer costs its time once."""
     for text in (answer, gold):
         reason = _refused(text)
         if reason:
@@ -64,7 +66,7 @@ def _refused(text: str) -> str | None:
 def _cached(answer: str, gold: str, timeout: float) -> tuple[bool | None, str]:
     if not available():
         return None, "math-verify is not installed (the extra `symbolic`)"
-    reply = _WORKER.ask({"answer": answer, "gold": gold}, timeout)
+    reply = _WORKER.ask({"answer": answer, "gold": gold, "timeout": timeout}, timeout * _PATIENCE)
     return reply.get("same"), str(reply.get("reason", ""))
 
 
@@ -76,7 +78,7 @@ class _Worker:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
 
-    def ask(self, request: dict[str, str], timeout: float) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         with self._lock:
             try:
                 process = self._running()
@@ -85,10 +87,12 @@ class _Worker:
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
                 line = self._lines.get(timeout=timeout)
-                reply = json.loads(line) if line else {"same": None, "reason": "the symbolic worker died"}
+                reply = (
+                    json.loads(line) if line else {"same": None, "reason": "took too long or too much memory"}
+                )
             except queue.Empty:
                 self.stop()
-                return {"same": None, "reason": f"took longer than {timeout:g} s"}
+                return {"same": None, "reason": "took longer than allowed"}
             except (OSError, ValueError):
                 self.stop()
                 return {"same": None, "reason": "the symbolic worker died"}
@@ -162,16 +166,29 @@ def _serve() -> None:
         pass
     out = sys.stdout
     sys.stdout = sys.stderr  # the libraries print
-    import math_verify  # noqa: F401
+    _compare("(x+1)^2", "x^2+2x+1")  # the parser builds itself on first use; not at the first answer's cost
 
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin:
         try:
             request = json.loads(line)
+            _limit_work(request["timeout"])
             same, reason = _compare(request["answer"], request["gold"])
         except Exception as error:  # whatever the libraries raise on hostile text is "not decided"
             same, reason = None, f"math-verify failed: {type(error).__name__}"
         print(json.dumps({"same": same, "reason": reason}), file=out, flush=True)
+
+
+def _limit_work(seconds: float) -> None:
+    """Let the system end this worker after so much more processor time, however busy the machine is."""
+    try:
+        import resource
+
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        until = int(usage.ru_utime + usage.ru_stime + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (until, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+    except (ImportError, ValueError, OSError):  # not on this system: the clock still bounds it
+        return
 
 
 def _compare(answer: str, gold: str) -> tuple[bool | None, str]:

@@ -326,7 +326,7 @@ _YES = {"yes", "true", "correct", "right", "valid", "y", "yeah", "yep", "affirma
 _NO = {"no", "false", "incorrect", "wrong", "invalid", "untrue", "n", "nope", "f", "negative"}
 _POLAR = re.compile(
     r"\b(?:((?:not|isn't|is\s+not|never|aren't|wasn't|doesn't|cannot\s+be)\s+(?:\w+\s+)?)?"
-    r"(yes|true|correct|right|valid|yeah|yep|affirmative|no|false|incorrect|wrong|invalid|untrue|nope))\b",
+    r"(yes|true|correct|valid|yeah|yep|affirmative|no|false|incorrect|wrong|invalid|untrue|nope))\b",
     re.IGNORECASE,
 )
 
@@ -367,6 +367,7 @@ def polarity(text: str) -> set[bool]:
     if words in _YES | _NO:
         return {words in _YES}
     text = LEAD.sub("", text.strip(), count=1)
+    text = re.split(r"(?<=\w)[,;]?\s+(?:because|since)\b", text, maxsplit=1)[0]
     for clause in re.split(r"[,;.\n!]|\b(?:because|since|as)\b| - ", text):
         found = {
             (m.group(2).lower() in _YES) is (m.group(1) is None)
