@@ -45,6 +45,7 @@ def evaluate(
     values: list[Number] = []
     operators: list[str] = []
     wants_operand = True
+    signed = False  # the operand to come has a sign already
     previous: Token | None = None
     spaced_slash = False  # the last operator was `/` with space after it
     for i, token in enumerate(tokens):
@@ -75,10 +76,9 @@ def evaluate(
                 operators.append("√")
                 wants_operand = True
             elif wants_operand:
-                if token.text not in "+-" or (
-                    previous is not None and previous.kind == OP and previous.text in "+-"
-                ):
+                if token.text not in "+-" or signed:
                     return None
+                signed = True
                 if token.text == "-":
                     operators.append("neg")
             else:
@@ -100,9 +100,11 @@ def evaluate(
                 if not _push(name, operators, values):
                     return None
                 wants_operand = True
+                signed = False
         elif kind == OPEN:
             if not wants_operand and not _push("*", operators, values):
                 return None
+            signed = False
             operators.append("(")
             wants_operand = True
         elif kind == CLOSE:

@@ -135,6 +135,8 @@ class Reader:
                 break
             if start is None:
                 end = q + 1
+                if end < r and tokens[end].text in names and tokens[end].start == tokens[q].end:
+                    end += 1  # `3x`
             start = operand
             before = operand - 1
             if before >= bound and tokens[before].text == "√":

@@ -160,6 +160,9 @@ def _check_link(
     if link.first:
         _operands(work, number, tokens, left, False)
     _operands(work, number, tokens, right, bool(found.holds))
+    if relation not in ("=", "≈"):  # what is compared is used
+        work.sources.explain(found.left)
+        work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
     value = show(found.left) if relation in ("=", "≈") else None
     work.checks.append(Check(number, claim, truth, value, span, found.reason))
@@ -204,9 +207,9 @@ def _is_misread(tokens: Sequence[Token], link: Link) -> bool:
         and tokens[slashes[0] - 1].end < tokens[slashes[0]].start
     ):
         return True  # `150 minutes / 5 minutes/100 meters`: divided by a rate
-    if [t.text for t in tokens[right.hi : right.hi + 1]] == ["and"]:
-        if any(t.text == "/" for t in tokens[right.hi + 1 : right.hi + 4]):
-            return True  # `= 16 and (2/3)`
+    after = tokens[right.hi : right.hi + 4]
+    if after and after[0].text == "and" and any(t.text == "/" for t in after):
+        return True  # `= 16 and (2/3)`
     if not link.first or (left.operators and not is_share(tokens, left)):
         return False
     # A lone number is likely the end of a phrase: "3 miles less = 20 - 3", "size 5 = 6 * 2".

@@ -57,10 +57,12 @@ _PATTERN = re.compile(
   | (?P<arrow>=>|->|→|⇒|--+)
   | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
   | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
+  | (?P<frac>\\[dt]?frac(?=\{{))
   | (?P<open>[(\[{{])
   | (?P<close>[)\]}}])
   | (?P<square>[²³])
-  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)|(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
+  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)
+      |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])
       |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`])
@@ -93,6 +95,10 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     tokens: list[Token] = []
     add = tokens.append
     after_power = indexed = False
+    depth = 0
+    fractions: list[
+        list[int]
+    ] = []  # open `\frac`s: the depth they stand at, and how many of their parts are read
     for m in _PATTERN.finditer(text):
         kind = m.lastgroup
         if kind == "space":
@@ -131,10 +137,24 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
                 indexed = text[end : end + 1].isdigit()  # `x1`
             else:
                 add(Token(OP, "*", start, end))
+        elif kind == "frac":
+            # `\frac{a}{b}` as ((a) / (b)); glued to a number it would be a mixed number, which is left alone
+            glued = bool(tokens) and tokens[-1].kind == NUM and tokens[-1].end == start
+            add(Token(MARK if glued else OPEN, "(", start, start))
+            fractions.append([depth, 0])
         elif kind == "open":
+            depth += 1
             add(Token(OPEN, "(", start, end))
         elif kind == "close":
+            depth -= 1
             add(Token(CLOSE, ")", start, end))
+            if fractions and fractions[-1][0] == depth:
+                fractions[-1][1] += 1
+                if fractions[-1][1] == 1:
+                    add(Token(OP, "/", end, end))
+                else:
+                    fractions.pop()
+                    add(Token(CLOSE, ")", end, end))
         elif kind == "hyphen":
             add(Token(WORD, m.group()[1:], start, end))
         elif kind == "square":
