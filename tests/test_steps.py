@@ -144,11 +144,10 @@ def test_score() -> None:
     ).coverage == pytest.approx(2 / 3)
 
 
-@given(
-    st.lists(
-        st.sampled_from(["1 = 1", "5 + 0 = 5", "1 * 8 = 8", "6 * 8 = 48", "48 = 48", "8 / 1 = 8"]), max_size=6
-    )
-)
+PADDING = ["1 = 1", "5 + 0 = 5", "1 * 8 = 8", "6 * 8 = 48", "48 = 48", "8 / 1 = 8"]
+
+
+@given(st.lists(st.sampled_from(PADDING), max_size=6))
 def test_padding_never_raises_the_score(padding: list[str]) -> None:
     question = "A shelf has 6 rows of 8 books, and 4 are lent."
     plain = process(question, "6 * 8 = 48", "48 - 4 = 44", answer="44").score
@@ -165,10 +164,7 @@ def test_padding_never_raises_the_score(padding: list[str]) -> None:
     st.integers(1, 9),
 )
 def test_a_changed_result_is_found(numbers: list[int], first: str, second: str, by: int) -> None:
-PADDING = ["1 = 1", "5 + 0 = 5", "1 * 8 = 8", "6 * 8 = 48", "48 = 48", "8 / 1 = 8"]
-
-
-@given(st.lists(st.sampled_from(PADDING), max_size=6))
+    """Whatever the expression, the right result passes and another one does not, however written."""
     a, b, c = numbers
     middle = {"+": a + b, "-": a - b, "*": a * b}[first]
     value = {"+": middle + c, "-": middle - c, "*": middle * c}[second]
