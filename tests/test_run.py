@@ -128,6 +128,13 @@ def test_a_creation_that_was_cut_off_goes_on(tmp_path: Path) -> None:
         assert read_json(run.recipe_resolved) == resolve(recipe())
 
 
+def test_a_run_that_has_left_nothing_takes_a_mended_recipe(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", recipe()).close()
+    with open_run(tmp_path / "run", recipe(seed=7), "seed: 7") as run:
+        assert read_json(run.recipe_resolved) == resolve(recipe(seed=7))
+        assert run.recipe_given.read_text() == "seed: 7"
+
+
 def test_a_damaged_recipe_is_said_and_kept(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(RunError, match=r"recipe\.json: is not valid JSON"):

@@ -150,26 +150,44 @@ def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:
 
     `given` is the recipe's text as the user wrote it, kept beside the resolved values. Raises RunError,
     having touched nothing, where the directory belongs to another recipe (naming the first values that
-    differ), holds something that is no run, or is being written by another process.
+    differ), holds something that is no run, or is being written by another process. A run that has left
+    nothing but its recipe belongs to nobody: the recipe can be mended and given again.
     """
     run = Run(Path(root))
     resolved = resolve(recipe)
     if run.root.exists() and not run.root.is_dir():
         raise RunError(f"{root}: is a file, not a directory; give another --dir")
-    if run.recipe_resolved.exists():
+    if _begun(run):
         _same_recipe(run, resolved)
-    elif run.root.is_dir() and any(p.name != _LOCK and _PARTIAL not in p.name for p in run.root.iterdir()):
+    elif (
+        not run.recipe_resolved.exists()
+        and run.root.is_dir()
+        and any(p.name != _LOCK and _PARTIAL not in p.name for p in run.root.iterdir())
+    ):
         raise RunError(f"{root}: holds files but no recipe.json, so it is no run; give another --dir")
     try:
         run.root.mkdir(parents=True, exist_ok=True)
         run = Run(run.root, _take_lock(run.root))
     except OSError as error:
         raise RunError(f"{root}: cannot be written ({error.strerror}); give another --dir") from None
-    if not run.recipe_resolved.exists():
+    if not _begun(run):
         if given is not None:
             write_text(run.recipe_given, given)
         write_json(run.recipe_resolved, resolved)
     return run
+
+
+def _begun(run: Run) -> bool:
+    """Whether the directory holds anything of a run but its recipe."""
+    if not run.recipe_resolved.exists():
+        return False
+    read_json(run.recipe_resolved)  # a damaged one is an error, not an invitation
+    own = {run.recipe_given, run.recipe_resolved}
+    return any(
+        p not in own and p.name != _LOCK and _PARTIAL not in p.name
+        for p in run.root.rglob("*")
+        if p.is_file()
+    )
 
 
 def read_run(root: str | Path) -> Run:

@@ -58,12 +58,19 @@ def run_all(
 ) -> dict[str, Any]:
     """Every stage in order; returns the summary that `evaluate/summary.json` holds."""
     began = time.time()
-    prepare(recipe, run, screen, command)
-    evaluate_stage("base", recipe, run, screen)
-    sft(recipe, run, screen)
-    evaluate_stage("sft", recipe, run, screen)
-    grpo(recipe, run, screen)
-    evaluate_stage("grpo", recipe, run, screen)
+    for stage in (
+        lambda: prepare(recipe, run, screen, command),
+        lambda: evaluate_stage("base", recipe, run, screen),
+        lambda: sft(recipe, run, screen),
+        lambda: evaluate_stage("sft", recipe, run, screen),
+        lambda: grpo(recipe, run, screen),
+        lambda: evaluate_stage("grpo", recipe, run, screen),
+    ):
+        if deadline.must_stop(time.time()):
+            raise ValueError(
+                f"{recipe.hours:g} hours are over; the same command goes on after the last stage done"
+            )
+        stage()
     summary = summarise_run(recipe, run)
     screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
     screen.say(
