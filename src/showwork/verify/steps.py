@@ -195,11 +195,27 @@ def _has_unknown(tokens: Sequence[Token], side: Side, names: Container[str]) -> 
     )
 
 
+def _is_algebra(tokens: Sequence[Token], side: Side) -> bool:
+    """Whether a letter glued to a number (`2s + 16`) is likely an unknown: another term has no letter."""
+    glued = bare = 0
+    for i in range(side.lo, side.tail):
+        if tokens[i].kind != NUM:
+            continue
+        after = tokens[i + 1] if i + 1 < len(tokens) else None
+        if after is None or after.kind != WORD:
+            bare += 1
+        elif len(after.text) == 1 and after.start == tokens[i].end:
+            glued += 1
+    return glued > 0 and bare > 0
+
+
 def _is_misread(tokens: Sequence[Token], link: Link) -> bool:
     """Whether a claim that does not hold was likely not meant as it was read."""
     left, right = link.left, link.right
     if link.relation not in ("=", "≈"):
         return False
+    if _is_algebra(tokens, left) or _is_algebra(tokens, right):
+        return True
     slashes = [i for i in range(left.lo + 1, left.hi) if tokens[i].text == "/"]
     if (
         len(slashes) > 1
