@@ -134,6 +134,9 @@ def _substitute(work: _Work) -> None:
             work.counted.add((_key(tokens, left), link.relation, _key(tokens, found.side)))
             for side in (left, right):
                 _operands(work, number, tokens, side, True)
+                for token in tokens[side.lo : side.hi]:
+                    if token.value is not None:
+                        work.sources.explain(token.value)  # `= 20` is a use of the question's 20
     work.checks.sort(key=lambda c: c.span)
 
 

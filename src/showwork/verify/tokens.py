@@ -65,7 +65,7 @@ _PATTERN = re.compile(
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])
-      |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`])
+      |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`]+)
   | (?P<mark>.)
     """,
     re.VERBOSE | re.DOTALL,
