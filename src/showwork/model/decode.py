@@ -6,6 +6,7 @@ bucket), so that a batch does not compute for rows that are done. The noise of a
 (seed, prompt, sample, position) alone, hence not on its neighbours in the batch nor on the dropping.
 Text, prompts and the engine's interfaces are elsewhere (`sampler.py`, `rollout.py`).
 """
+# ruff: noqa: F722, F821 (shapes in annotations are strings)
 
 import zlib
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from showwork.model.gemma import Gemma
 from showwork.types import Sampling
@@ -29,7 +30,8 @@ _PROMPT_BUCKET = 16  # prompt lengths are padded to multiples of this
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One sampled row: ids up to and including the end id (if one was written), the natural log-probability
-    of each at the sampling temperature (before any truncation by top-p or top-k), and whether it ended."""
+    of each at the sampling temperature (before any truncation by top-p or top-k), and whether it ended.
+    Padding is never among them."""
 
     tokens: Int[np.ndarray, "time"]
     logprobs: Float[np.ndarray, "time"]
@@ -98,7 +100,13 @@ def decode(
     settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
     for chunk in range(chunks):
         carry, new_tokens, new_logprobs = _chunk(
-            graph, state, carry, keys, jnp.int32(length + chunk * CHUNK), jnp.float32(how.temperature or 1), settings
+            graph,
+            state,
+            carry,
+            keys,
+            jnp.int32(length + chunk * CHUNK),
+            jnp.float32(how.temperature or 1),
+            settings,
         )
         columns = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
         tokens[live, columns] = np.asarray(new_tokens)[: len(live)]
@@ -174,7 +182,9 @@ def _take(tree: Any, index: Int[Array, "rows"]) -> Any:
 
 @jax.jit
 def _row_keys(seed: Any, prompts: Any, samples: Any) -> Key[Array, "rows"]:
-    one = lambda p, s: jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), p), s)
+    def one(prompt: Any, sample: Any) -> Any:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), prompt), sample)
+
     return jax.vmap(one)(prompts, samples)
 
 
@@ -194,11 +204,15 @@ def _chunk(
     def step(carry: Any, t: Int[Array, ""]) -> Any:
         cache, logits, valid, position, done = carry
         scaled = jax.nn.log_softmax(logits / temperature)
+        # Padding is never chosen: whoever reads the row again would take it for no token at all.
+        choices = scaled.at[:, settings.pad].set(-jnp.inf)
         if settings.greedy:
-            token = jnp.argmax(logits, -1).astype(jnp.int32)
+            token = jnp.argmax(choices, -1).astype(jnp.int32)
         else:
-            noise = jax.vmap(lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:]))(keys, position)
-            token = jnp.argmax(_truncate(scaled, settings) + noise, -1).astype(jnp.int32)
+            noise = jax.vmap(lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:]))(
+                keys, position
+            )
+            token = jnp.argmax(_truncate(choices, settings) + noise, -1).astype(jnp.int32)
         logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
         token = jnp.where(done, settings.pad, token)
         done = done | jnp.any(token[:, None] == ends, 1)
@@ -212,7 +226,9 @@ def _chunk(
     return carry, tokens.T, logprobs.T
 
 
-def _truncate(logprobs: Float[Array, "rows vocabulary"], settings: _Settings) -> Float[Array, "rows vocabulary"]:
+def _truncate(
+    logprobs: Float[Array, "rows vocabulary"], settings: _Settings
+) -> Float[Array, "rows vocabulary"]:
     """Keep the top-k pieces, and of those the smallest set whose probability reaches top-p."""
     if settings.top_k:
         kth = jax.lax.top_k(logprobs, min(settings.top_k, logprobs.shape[1]))[0][:, -1:]
@@ -220,6 +236,7 @@ def _truncate(logprobs: Float[Array, "rows vocabulary"], settings: _Settings) ->
     if settings.top_p < 1:
         ordered = jnp.sort(logprobs, axis=1, descending=True)
         before = jnp.cumsum(jnp.exp(ordered), axis=1) - jnp.exp(ordered)
-        least = jnp.min(jnp.where(before < settings.top_p, ordered, jnp.inf), axis=1, keepdims=True)
+        inside = (before < settings.top_p).at[:, 0].set(True)  # the likeliest piece always is
+        least = jnp.min(jnp.where(inside, ordered, jnp.inf), axis=1, keepdims=True)
         logprobs = jnp.where(logprobs < least, -jnp.inf, logprobs)
     return logprobs

@@ -17,9 +17,20 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tunix.models.gemma3.model import ModelConfig
 
-
 from showwork.model.gemma import Gemma
 from showwork.model.tokenizer import Tokenizer, load_tokenizer
+
+# What the module computes whatever a config says: a config that says otherwise is refused.
+_ONLY = {
+    "attention_bias": False,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "rms_norm_eps": 1e-6,
+    "sliding_window_pattern": 6,
+    "tie_word_embeddings": True,
+    "rope_scaling": None,
+    "final_logit_softcapping": None,
+    "attn_logit_softcapping": None,
+}
 
 TINY = Path(__file__).resolve().parents[1] / "assets" / "tiny"
 
@@ -41,12 +52,15 @@ def load(name: str) -> Base:
     """
     folder = TINY if name == "tiny" else Path(name)
     if not folder.is_dir():
-        raise ValueError(f"model {name!r}: not a folder; give 'tiny' or a folder with config.json, model.safetensors")
+        raise ValueError(
+            f"model {name!r}: not a folder; give 'tiny' or a folder with config.json, model.safetensors"
+        )
     config = read_config(folder)
     tokenizer = load_tokenizer(folder)
     if tokenizer.size > config.num_embed:
         raise ValueError(
-            f"model {folder}: the tokenizer has {tokenizer.size} pieces, the embedding only {config.num_embed} rows"
+            f"model {folder}: the tokenizer has {tokenizer.size} pieces, "
+            f"the embedding only {config.num_embed} rows"
         )
     file = folder / "model.safetensors"
     if not file.is_file():
@@ -55,15 +69,22 @@ def load(name: str) -> Base:
         tensors = load_file(file)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"model {folder}: model.safetensors cannot be read ({error})") from None
-    model = nnx.eval_shape(lambda: Gemma(config, rngs=nnx.Rngs(0)))
-    graph, state = nnx.split(model)
     wanted = {name: shape for name, (_, shape) in _layout(config).items()}
     missing = sorted(set(wanted) - set(tensors))
     if missing:
         raise ValueError(f"model {folder}: {len(missing)} tensors are missing, the first is {missing[0]}")
+    more = sorted(set(tensors) - set(wanted) - {"lm_head.weight"})  # tied, but some writers store it
+    if more:
+        raise ValueError(
+            f"model {folder}: {len(more)} tensors have no place in the model, the first is {more[0]}"
+        )
     for key, shape in wanted.items():
         if tensors[key].shape != shape:
-            raise ValueError(f"model {folder}: {key} has shape {tensors[key].shape}, config.json asks for {shape}")
+            raise ValueError(
+                f"model {folder}: {key} has shape {tensors[key].shape}, config.json asks for {shape}"
+            )
+    model = nnx.eval_shape(lambda: Gemma(config, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(model)
     flat = nnx.to_flat_state(state)
     values = {path: _from_files(path, leaf, tensors, config) for path, leaf in flat}
     for path, leaf in flat:
@@ -75,7 +96,10 @@ def save(model: Gemma, tokenizer_model: bytes, folder: Path) -> None:
     """Write the folder (float32); `load` reads the same numbers back."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config
-    flat = {path: np.asarray(leaf.get_value(), np.float32) for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))}
+    flat = {
+        path: np.asarray(leaf.get_value(), np.float32)
+        for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param))
+    }
     tensors = {}
     for name, (path, shape) in _layout(config).items():
         tensors[name] = np.ascontiguousarray(_to_file(name, flat[path], shape))
@@ -93,26 +117,39 @@ def read_config(folder: Path) -> ModelConfig:
     """`config.json` of a text-only Gemma 3 as Tunix's ModelConfig (float32)."""
     try:
         raw: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
         raise ValueError(f"model {folder}: config.json cannot be read ({error})") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"model {folder}: config.json must hold an object, not a {type(raw).__name__}")
     if raw.get("model_type") != "gemma3_text":
-        raise ValueError(f"model {folder}: model_type is {raw.get('model_type')!r}, only 'gemma3_text' can be loaded")
+        raise ValueError(
+            f"model {folder}: model_type is {raw.get('model_type')!r}, only 'gemma3_text' can be loaded"
+        )
+    for key, only in _ONLY.items():
+        if raw.get(key, only) != only:
+            raise ValueError(
+                f"model {folder}: config.json has {key} {raw[key]!r}, only {only!r} is supported"
+            )
+    if raw.get("query_pre_attn_scalar", raw.get("head_dim")) != raw.get("head_dim"):
+        raise ValueError(f"model {folder}: config.json has a query_pre_attn_scalar that is not head_dim")
     try:
         return ModelConfig(
-            num_layers=raw["num_hidden_layers"],
-            num_embed=raw["vocab_size"],
-            embed_dim=raw["hidden_size"],
-            hidden_dim=raw["intermediate_size"],
-            num_heads=raw["num_attention_heads"],
-            head_dim=raw["head_dim"],
-            num_kv_heads=raw["num_key_value_heads"],
-            sliding_window_size=raw["sliding_window"],
+            num_layers=int(raw["num_hidden_layers"]),
+            num_embed=int(raw["vocab_size"]),
+            embed_dim=int(raw["hidden_size"]),
+            hidden_dim=int(raw["intermediate_size"]),
+            num_heads=int(raw["num_attention_heads"]),
+            head_dim=int(raw["head_dim"]),
+            num_kv_heads=int(raw["num_key_value_heads"]),
+            sliding_window_size=int(raw["sliding_window"]),
             local_base_frequency=int(raw["rope_local_base_freq"]),
             global_base_frequency=int(raw["rope_theta"]),
             param_dtype=jnp.float32,
         )
     except KeyError as error:
         raise ValueError(f"model {folder}: config.json lacks {error.args[0]!r}") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"model {folder}: config.json has a value of the wrong kind ({error})") from None
 
 
 def _config_json(config: ModelConfig) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 """Log-probabilities of given tokens under a model: one function for SFT, the reference and the policy."""
+# ruff: noqa: F722 (shapes in annotations are strings)
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,9 @@ from jaxtyping import Array, Bool, Float, Int
 from showwork.model.gemma import Gemma
 
 
-def attention(real: Bool[Array, "rows time"]) -> tuple[Int[Array, "rows time"], Bool[Array, "rows time time"]]:
+def attention(
+    real: Bool[Array, "rows time"],
+) -> tuple[Int[Array, "rows time"], Bool[Array, "rows time time"]]:
     """Positions counted over real tokens, and the causal mask over them, for rows padded on either side."""
     positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
     causal = jnp.tril(jnp.ones((real.shape[1], real.shape[1]), bool))
@@ -17,8 +20,8 @@ def attention(real: Bool[Array, "rows time"]) -> tuple[Int[Array, "rows time"], 
 def token_logprobs(
     model: Gemma, tokens: Int[Array, "rows time"], pad: int, last: int, temperature: float = 1.0
 ) -> Float[Array, "rows last"]:
-    """Natural log-probability, in float32 at `temperature`, of each of the last `last` tokens of every row given
-    all tokens before it. Values at padding are meaningless; mask them."""
+    """Natural log-probability, in float32 at `temperature`, of each of the last `last` tokens of every row
+    given all tokens before it. Values at padding are meaningless; mask them."""
     positions, mask = attention(tokens != pad)
     logits, _ = model(tokens, positions, None, mask)
     logits = logits[:, -last - 1 : -1].astype(jnp.float32) / temperature

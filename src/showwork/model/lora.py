@@ -1,4 +1,5 @@
-"""LoRA adapters: added by qwix to every linear map of the attention and the feed-forward, read and written whole.
+"""LoRA adapters: added by qwix to every linear map of the attention and the feed-forward, read and written
+whole.
 
 An adapter's file is one safetensors file of float32 arrays by parameter path, with what it was trained on
 in its metadata. Merging into the base is export's business.
@@ -36,7 +37,7 @@ def adapter(model: Gemma) -> dict[str, np.ndarray]:
 def set_adapter(model: Gemma, arrays: dict[str, np.ndarray]) -> None:
     """Put an adapter's arrays into the model, in the model's dtype.
 
-    Raises ValueError where the names or shapes are not the model's.
+    Raises ValueError where the names or shapes are not the model's; then nothing was changed.
     """
     state = nnx.state(model, nnx.LoRAParam)
     flat = nnx.to_flat_state(state)
@@ -45,16 +46,22 @@ def set_adapter(model: Gemma, arrays: dict[str, np.ndarray]) -> None:
         odd = sorted(names ^ set(arrays))[0]
         raise ValueError(f"the adapter does not fit the model: {odd} is only in one of them")
     for path, leaf in flat:
+        name, shape = ".".join(map(str, path)), leaf.get_value().shape
+        if arrays[name].shape != shape:
+            raise ValueError(
+                f"the adapter does not fit the model: {name} is {arrays[name].shape}, not {shape}"
+            )
+    for path, leaf in flat:
         value = arrays[".".join(map(str, path))]
-        if value.shape != leaf.get_value().shape:
-            raise ValueError(f"the adapter does not fit the model: {path} is {value.shape}")
         leaf.set_value(jnp.asarray(value, leaf.get_value().dtype))
     nnx.update(model, state)
 
 
 def save_adapter(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> bytes:
     """Write the adapter's file (the caller chooses a place beside the final name and renames)."""
-    save_file({k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}, path, {"about": json.dumps(about)})
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())}, path, {"about": json.dumps(about)}
+    )
     return path.read_bytes()
 
 
@@ -63,6 +70,6 @@ def load_adapter(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(path, "numpy") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, about
-    except (SafetensorError, OSError) as error:
+            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"adapter {path}: cannot be read ({error})") from None

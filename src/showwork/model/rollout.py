@@ -21,7 +21,8 @@ from showwork.types import Sampling
 
 
 class Rollout(BaseRollout):
-    """A `BaseRollout` over a model that shares its variables with the trainer's, so that updates are seen at once.
+    """A `BaseRollout` over a model that shares its variables with the trainer's, so that updates are seen
+    at once.
 
     `seed` is set by the learner before each call; `tokenizer` is the adapter Tunix hands around, which holds
     ours as `.inner`.
@@ -38,7 +39,9 @@ class Rollout(BaseRollout):
         """`n` rows for each distinct prompt."""
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         ends = self._tokenizer.ends
-        return decode(self._structure, nnx.state(self._model), ids, n, how, pad=self._tokenizer.pad, ends=ends)
+        return decode(
+            self._structure, nnx.state(self._model), ids, n, how, pad=self._tokenizer.pad, ends=ends
+        )
 
     def generate(self, prompts: list[str], rollout_config: RolloutConfig) -> RolloutOutput:
         """Tunix's call: prompts repeated group-wise, one completion for each."""
@@ -47,7 +50,9 @@ class Rollout(BaseRollout):
         if [p for p in distinct for _ in range(n)] != list(prompts):
             raise ValueError("rollout prompts must come in groups of equal size")
         how = Sampling(
-            temperature=rollout_config.temperature, max_tokens=rollout_config.max_tokens_to_generate, seed=self.seed
+            temperature=rollout_config.temperature,
+            max_tokens=rollout_config.max_tokens_to_generate,
+            seed=self.seed,
         )
         rows = [row for group in self.sample(distinct, n, how) for row in group]
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]

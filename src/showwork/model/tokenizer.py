@@ -12,7 +12,14 @@ import sentencepiece
 
 # Gemma 3's own layout: control ids first, the turn marks at 105 and 106. The tiny vocabulary keeps it, so
 # that every path which handles ids is the one real models take.
-_USER_PIECES = ["<mask>", "[multimodal]", *(f"<unused{i}>" for i in range(99)), "<start_of_turn>", "<end_of_turn>", "\n"]
+_USER_PIECES = [
+    "<mask>",
+    "[multimodal]",
+    *(f"<unused{i}>" for i in range(99)),
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "\n",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     """
     file = folder / "tokenizer.model"
     if not file.is_file():
-        raise ValueError(f"model {folder}: no tokenizer.model there; a Gemma folder has one beside config.json")
+        raise ValueError(
+            f"model {folder}: no tokenizer.model there; a Gemma folder has one beside config.json"
+        )
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(file.read_bytes())
@@ -64,8 +73,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         raise ValueError(f"model {folder}: tokenizer.model cannot be read ({error})") from None
     turn = processor.PieceToId("<end_of_turn>")
     if turn == processor.unk_id():
-        raise ValueError(f"model {folder}: the tokenizer has no <end_of_turn> piece; is it a Gemma tokenizer?")
-    return Tokenizer(processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), len(processor))
+        raise ValueError(
+            f"model {folder}: the tokenizer has no <end_of_turn> piece; is it a Gemma tokenizer?"
+        )
+    return Tokenizer(
+        processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), len(processor)
+    )
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> bytes:

@@ -1,8 +1,8 @@
 """Tunix's trainer with two defects mended from outside: the frozen base is not copied at every step, and our
 own callback sees every optimizer step.
 
-`nnx.jit` returns every variable of the model, so Tunix's stock step copies the whole frozen base each time and
-separates the policy's base arrays from the reference's. Here the jitted step takes and returns the
+`nnx.jit` returns every variable of the model, so Tunix's stock step copies the whole frozen base each time
+and separates the policy's base arrays from the reference's. Here the jitted step takes and returns the
 adapter and the optimizer only; everything else of the trainer is Tunix's.
 """
 
@@ -15,8 +15,8 @@ from tunix.sft.peft_trainer import PeftTrainer
 
 
 def keep_base(trainer: PeftTrainer) -> None:
-    """Replace the trainer's jitted step by one over (adapter, rest, optimizer state, batch). Call its `train` with
-    `skip_jit=True`, which selects what this installs."""
+    """Replace the trainer's jitted step by one over (adapter, rest, optimizer state, batch). Call its
+    `train` with `skip_jit=True`, which selects what this installs."""
     cell: dict[str, Any] = {}
 
     def build(self: PeftTrainer) -> None:
@@ -34,7 +34,9 @@ def keep_base(trainer: PeftTrainer) -> None:
 
         cell["step"], cell["eval"] = jax.jit(step, donate_argnums=(0, 2)), jax.jit(evaluate)
 
-    def jit_train_and_eval_step(self: PeftTrainer, skip_jit: bool = False, cache_nnx_graph: bool = False) -> Any:
+    def jit_train_and_eval_step(
+        self: PeftTrainer, skip_jit: bool = False, cache_nnx_graph: bool = False
+    ) -> Any:
         if not cell:
             build(self)
 

@@ -1,7 +1,7 @@
 """Where training's numbers go: JSON lines in the run directory, and TensorBoard beside them.
 
-Every name is explained in `docs/metrics.md`. Rows are appended as they come; what a resumed stage repeats is cut
-off first (`run.rewind`).
+Every name is explained in `docs/metrics.md`. Rows are appended as they come; what a resumed stage repeats
+is cut off first (`run.rewind`).
 """
 
 import math

@@ -15,10 +15,12 @@ class MasterState(NamedTuple):
 
 
 def schedule(learning_rate: float, warmup: float, steps: int) -> optax.Schedule:
-    """Linear from 0 over the first `warmup` share of the steps, then half a cosine to a tenth of the peak at the
-    last step."""
+    """Linear from 0 over the first `warmup` share of the steps, then half a cosine to a tenth of the peak
+    at the last step."""
     rise = max(1, round(warmup * steps))
-    return optax.warmup_cosine_decay_schedule(0.0, learning_rate, rise, max(steps, rise + 1), 0.1 * learning_rate)
+    return optax.warmup_cosine_decay_schedule(
+        0.0, learning_rate, rise, max(steps, rise + 1), 0.1 * learning_rate
+    )
 
 
 def adapter_optimizer(rate: optax.Schedule, clip: float = 1.0) -> optax.GradientTransformation:
@@ -42,8 +44,8 @@ def float32_master(inner: optax.GradientTransformation) -> optax.GradientTransfo
         master = jax.tree.map(lambda x: jnp.array(x, jnp.float32, copy=True), params)
         return MasterState(master, inner.init(master))
 
-    def update(gradients: Any, state: MasterState, params: Any = None) -> tuple[Any, MasterState]:
-        change, new = inner.update(wide(gradients), state.inner, state.master)
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        change, new = inner.update(wide(updates), state.inner, state.master)
         master = optax.apply_updates(state.master, change)
         delta = jax.tree.map(
             lambda m, p: m.astype(p.dtype).astype(jnp.float32) - p.astype(jnp.float32), master, params

@@ -2,6 +2,7 @@
 
 Not Tunix's trainer: that one is for adapters; here every parameter moves, and the loop is the whole page.
 """
+# ruff: noqa: F722 (shapes in annotations are strings)
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -31,7 +32,9 @@ class State(NamedTuple):
     step: Int[Array, ""]
 
 
-def batch(tokenizer: Tokenizer, how: Pretrain, seed: int, k: int, start: int = 0) -> Int[np.ndarray, "batch length"]:
+def batch(
+    tokenizer: Tokenizer, how: Pretrain, seed: int, k: int, start: int = 0
+) -> Int[np.ndarray, "batch length"]:
     """Batch `k`: rows filled with whole documents from a place that depends on (seed, k, row) alone; the last
     document of a row is cut at its end."""
     rows = np.full((how.batch, how.length + 1), tokenizer.pad, np.int32)
@@ -46,10 +49,11 @@ def batch(tokenizer: Tokenizer, how: Pretrain, seed: int, k: int, start: int = 0
 
 
 def optimizer(how: Pretrain) -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024, orthogonalised momentum) for matrices, Adam for embeddings and scales; warm-up,
-    then cosine to a tenth."""
+    """Muon (Jordan et al. 2024, orthogonalised momentum) for matrices, Adam for embeddings and scales;
+    warm-up, then cosine to a twentieth."""
+    rise = max(1, int(how.warmup * how.steps))
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, how.learning_rate, max(1, int(how.warmup * how.steps)), how.steps, 0.05 * how.learning_rate
+        0.0, how.learning_rate, rise, max(how.steps, rise + 1), 0.05 * how.learning_rate
     )
     ratio = 0.2  # Adam's rate relative to Muon's
     return optax.chain(
@@ -92,7 +96,9 @@ def pretrain(
     tx = optimizer(how)
     state = State(nnx.to_pure_dict(params), tx.init(nnx.to_pure_dict(params)), jnp.zeros((), jnp.int32))
     positions = jnp.broadcast_to(jnp.arange(how.length), (how.batch, how.length))
-    mask = jnp.broadcast_to(jnp.tril(jnp.ones((how.length, how.length), bool)), (how.batch, how.length, how.length))
+    mask = jnp.broadcast_to(
+        jnp.tril(jnp.ones((how.length, how.length), bool)), (how.batch, how.length, how.length)
+    )
 
     def loss_of(params: Any, rows: Int[Array, "batch time"]) -> Float[Array, ""]:
         logits, _ = nnx.merge(graph, nnx.State(params))(rows[:, :-1], positions, None, mask)
@@ -113,7 +119,9 @@ def pretrain(
         if (k + 1) % 10 == 0 or last:
             metrics["loss"] = float(loss)
         if (k + 1) % save_every == 0 or last:
-            metrics["held_out_loss"] = float(np.mean([float(eval_fn(state.params, rows)) for rows in held_out]))
+            metrics["held_out_loss"] = float(
+                np.mean([float(eval_fn(state.params, rows)) for rows in held_out])
+            )
             on_save(k + 1, nnx.merge(graph, nnx.State(state.params)))
         on_step(k + 1, metrics)
     return nnx.merge(graph, nnx.State(state.params))

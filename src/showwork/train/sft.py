@@ -3,6 +3,7 @@
 Only the completion is trained on, the end-of-turn token included; every real token of an optimizer batch
 weighs the same, however the batch is split. Which tasks are seen is the caller's decision.
 """
+# ruff: noqa: F722 (shapes in annotations are strings)
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -41,8 +41,8 @@ class Example:
 
 @flax.struct.dataclass
 class Batch:
-    """Rows padded on the right. `weight` is zero on prompts and padding; over an optimizer batch it sums to the
-    number of micro-batches, so that the mean over micro-batches is the mean over tokens."""
+    """Rows padded on the right. `weight` is zero on prompts and padding; over an optimizer batch it sums to
+    the number of micro-batches, so that the mean over micro-batches is the mean over tokens."""
 
     tokens: Int[Array, "rows time"]
     weight: Float[Array, "rows time"]
@@ -64,8 +64,8 @@ def planned_steps(count: int, how: Sft) -> int:
 
 
 def batches(rows: Sequence[Example], how: Sft, seed: int, pad: int, steps: int) -> "list[list[Batch]]":
-    """For each optimizer step its micro-batches: a seeded permutation per epoch, rows of similar length side by
-    side."""
+    """For each optimizer step its micro-batches: a seeded permutation per epoch, rows of similar length
+    side by side."""
     size = how.batch * how.accumulate
     order: list[int] = []
     epoch = 0
@@ -101,7 +101,7 @@ def _batch(rows: Sequence[Example], pad: int, weight: float) -> Batch:
     return Batch(jnp.asarray(tokens), jnp.asarray(weights))
 
 
-def loss(model: Gemma, tokens: Array, weight: Array, pad: int) -> tuple[Float[Array, ""], dict[str, Array]]:
+def loss(model: Any, tokens: Array, weight: Array, pad: int) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Weighted negative log-likelihood in nats; with uniform weights summing to one, the mean over tokens."""
     logprobs = token_logprobs(model, tokens, pad, tokens.shape[1] - 1)
     value = -jnp.sum(logprobs * weight[:, 1:])
@@ -117,8 +117,10 @@ def sft(
     seed: int,
     on_step: OnStep,
 ) -> None:
-    """Train the model's adapter in place. `on_step(step, {"loss", "grad_norm", "dev_loss"?})` after each
-    optimizer step; losses in nats a token."""
+    """Train the model's adapter in place. `on_step(step, {"loss", "dev_loss"?})` after each
+    optimizer step; losses in nats a token. Raises ValueError where there is nothing to train on."""
+    if not train:
+        raise ValueError("sft: there is no worked task to train on; give a source whose tasks have solutions")
     steps = planned_steps(len(train), how)
     config = TrainingConfig(
         eval_every_n_steps=10**9,
@@ -155,10 +157,11 @@ class _Watch:
         tokens = sum(len(e.completion) for e in dev)
         ordered = sorted(dev, key=_length)
         self.dev = [_batch(ordered[i : i + size], pad, 1 / tokens) for i in range(0, len(ordered), size)]
-        self.evaluate = lambda batch: trainer.jit_train_and_eval_step(skip_jit=True)[1](batch)
+        self.trainer: Any = trainer
 
     def dev_loss(self) -> float:
-        return sum(float(self.evaluate(b)[0]) for b in self.dev)
+        evaluate = self.trainer.jit_train_and_eval_step(skip_jit=True)[1]
+        return sum(float(evaluate(b)[0]) for b in self.dev)
 
     def after(self, aux: Any) -> None:
         self.losses.append(float(aux["loss"]))

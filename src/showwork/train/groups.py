@@ -1,0 +1,103 @@
+"""The groups of a step: prompts sampled, completions graded and scored, dead groups replaced, advantages.
+
+All on the host but for the drawing itself, which the caller gives. What is learned from a group is the
+loss's business (`loss.py`).
+"""
+# ruff: noqa: F821 (shapes in annotations are strings)
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from showwork.model.decode import Decoded
+from showwork.model.tokenizer import Tokenizer
+from showwork.recipe import Grpo
+from showwork.score.groups import score_groups, spread
+from showwork.trace import prompt
+from showwork.types import Completion, Graded, Sampling, Score, Stop, Task
+from showwork.verify.grade import grade
+
+REFILLS = 2  # how often dead groups of a step may be replaced
+
+Draw = Callable[[Sequence[str], int, Sampling], list[list[Decoded]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The sampled, graded and scored groups of one step; one entry a prompt."""
+
+    tasks: list[Task]
+    rows: list[list[Decoded]]
+    graded: list[list[Graded]]
+    scores: list[list[Score]]
+
+    def dead(self) -> list[int]:
+        return [i for i, group in enumerate(self.scores) if spread(group).dead]
+
+
+def step_seed(seed: int, step: int, round_: int = 0) -> int:
+    """The sampling seed of a step: a function of (run seed, step, refill round) and of nothing else."""
+    return zlib.crc32(f"{seed}/{step}/{round_}".encode())
+
+
+def advantages(scores: Sequence[Sequence[Score]], floor: float = 0.05) -> Float[np.ndarray, "rows"]:
+    """(score - group mean) / group standard deviation, row by row. The deviation has a floor, so that noise
+    in a nearly unanimous group is not blown up; dead groups and scores that are None get 0."""
+    out: list[float] = []
+    for group in scores:
+        if spread(group).dead:
+            out += [0.0] * len(group)
+            continue
+        totals = np.array([math.nan if s.total is None else s.total for s in group])
+        known = totals[~np.isnan(totals)]
+        out += np.nan_to_num((totals - known.mean()) / max(known.std(), floor)).tolist()
+    return np.array(out, np.float32)
+
+
+def sample_groups(
+    draw: Draw,
+    tasks: Sequence[Task],
+    how: Grpo,
+    weights: Mapping[str, float],
+    tokenizer: Tokenizer,
+    *,
+    instruction: str,
+    seed: int,
+) -> Groups:
+    """One group for each task: sampled at `how`'s temperature with `seed`, graded and scored. A reward part
+    that raises stops it: ValueError names the part and the task."""
+    sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens, seed=seed)
+    rows = draw([prompt(t, instruction).text for t in tasks], how.group, sampling)
+    graded = [
+        [grade(task, _completion(task, i, row, tokenizer)) for i, row in enumerate(group)]
+        for task, group in zip(tasks, rows, strict=True)
+    ]
+    return Groups(list(tasks), rows, graded, score_groups(graded, weights))
+
+
+def refilled(groups: Groups, fresh: Callable[[int], Groups]) -> Groups:
+    """The groups with dead ones replaced by live ones of `fresh(round)`, rounds 1 to `REFILLS`; as many
+    groups as before, in the same places. What finds no replacement stays."""
+    out = Groups(list(groups.tasks), list(groups.rows), list(groups.graded), list(groups.scores))
+    for round_ in range(1, REFILLS + 1):
+        dead = out.dead()
+        if not dead:
+            break
+        new = fresh(round_)
+        spare = sorted(set(range(len(new.tasks))) - set(new.dead()))
+        for at, i in zip(dead, spare, strict=False):
+            out.tasks[at], out.rows[at] = new.tasks[i], new.rows[i]
+            out.graded[at], out.scores[at] = new.graded[i], new.scores[i]
+    return out
+
+
+def _completion(task: Task, sample: int, row: Decoded, tokenizer: Tokenizer) -> Completion:
+    tokens = row.tokens.tolist()
+    stop = Stop.END if row.ended else Stop.LENGTH
+    return Completion(
+        task.id, sample, tokenizer.decode(tokens), tuple(tokens), tuple(row.logprobs.tolist()), stop
+    )

@@ -1,0 +1,69 @@
+"""The policy loss, and the log-probabilities of the policy it is held to.
+
+The loss (Shao et al. 2024, "DeepSeekMath", eq. 3, with the token-level mean of Yu et al. 2025, "DAPO"): the
+clipped ratio to the sampling policy times the group-normalised reward, plus β times Schulman's low-variance
+estimate of the KL divergence from the *SFT* policy. Groups and advantages are made elsewhere (`groups.py`).
+"""
+# ruff: noqa: F722 (shapes in annotations are strings)
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+from tunix.rl import function_registry
+from tunix.rl.common import TrainExample
+
+from showwork.model.gemma import Gemma
+from showwork.model.logprobs import token_logprobs
+
+LOSS = "showwork"  # our name in Tunix's registry of policy losses
+
+
+@flax.struct.dataclass
+class Examples(TrainExample):
+    """Tunix's training rows, and a weight for every token: zero at padding; over an optimizer batch the
+    weights sum to the number of micro-batches, so that the mean over micro-batches is the mean over
+    tokens."""
+
+    weight: Any = None
+
+
+@function_registry.register_policy_loss_fn(LOSS)
+def policy_loss(
+    model: Gemma, train_example: Examples, algo_config: Any, pad_id: int, eos_id: int
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """The loss in the module's docstring; the auxiliary values are means over tokens."""
+    x: Any = train_example
+    tokens = jnp.concatenate([x.prompt_ids, x.completion_ids], axis=1)
+    new = token_logprobs(model, tokens, pad_id, x.completion_ids.shape[1], algo_config.temperature)
+    ratio = jnp.exp(new - x.old_per_token_logps)
+    gain = x.advantages[:, None]
+    clipped = jnp.clip(ratio, 1 - algo_config.epsilon, 1 + algo_config.epsilon)
+    per_token = -jnp.minimum(ratio * gain, clipped * gain)
+    apart = x.ref_per_token_logps - new
+    kl = jnp.exp(apart) - apart - 1
+    aux = {
+        "kl": jnp.sum(kl * x.weight),
+        "pg_clipfrac": jnp.sum((ratio * gain > clipped * gain) * x.weight),
+        "entropy": -jnp.sum(new * x.weight),
+        "disagreement": jnp.max(jnp.abs(new - x.old_per_token_logps) * (x.weight > 0)),
+    }
+    return jnp.sum((per_token + algo_config.beta * kl) * x.weight), aux
+
+
+def reference(model: Gemma, pad: int, temperature: float) -> Callable[[Array, int], Array]:
+    """Log-probabilities under the policy as it is now. The adapter is copied; the base's arrays are
+    shared."""
+    graph, adapter, rest = nnx.split(model, nnx.LoRAParam, ...)
+    adapter = jax.tree.map(jnp.copy, adapter)
+
+    @functools.partial(jax.jit, static_argnames="last")
+    def run(adapter: Any, rest: Any, tokens: Array, last: int) -> Array:
+        return token_logprobs(nnx.merge(graph, adapter, rest), tokens, pad, last, temperature)
+
+    return lambda tokens, last: run(adapter, rest, tokens, last)

@@ -1,0 +1,111 @@
+"""A micro Gemma and its tokenizer, made once for all tests of model/ and train/: real Tunix, small enough for
+one core. Compiled programs are shared through a cache on disk."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sentencepiece
+from flax import nnx
+from tunix.models.gemma3.model import ModelConfig
+
+from showwork.data import worked
+from showwork.data.corpus import tokenizer_lines
+from showwork.model.gemma import Gemma
+from showwork.model.logprobs import attention
+from showwork.model.lora import adapter, add_lora, set_adapter
+from showwork.model.tiny import fresh
+from showwork.model.tokenizer import Tokenizer, train_tokenizer
+from showwork.trace import prompt
+from showwork.types import Task
+
+VOCABULARY = 512
+INSTRUCTION = "none"
+
+# Warnings are errors, but not that Tunix and qwix call what flax and jax have deprecated: a module's `pytestmark`.
+TUNIX = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+# Outlives the session (git ignores .cache/): keyed by program and versions, so never stale.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).resolve().parents[1] / ".cache" / "jax"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@cache
+def tokenizer_model() -> bytes:
+    return train_tokenizer(tokenizer_lines(0, documents=300), VOCABULARY)
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.LoadFromSerializedProto(tokenizer_model())
+    turn = processor.PieceToId("<end_of_turn>")
+    return Tokenizer(
+        processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), VOCABULARY
+    )
+
+
+def config(window: int = 8) -> ModelConfig:
+    """Five local layers and a global one. The window is shorter than any sequence of these tests."""
+    return ModelConfig(
+        num_layers=6,
+        num_embed=VOCABULARY,
+        embed_dim=32,
+        hidden_dim=64,
+        num_heads=2,
+        head_dim=16,
+        num_kv_heads=1,
+        sliding_window_size=window,
+        local_base_frequency=10_000,
+        global_base_frequency=1_000_000,
+        param_dtype=jnp.float32,
+    )
+
+
+@cache
+def micro(window: int = 8) -> Gemma:
+    """Random weights, sharp enough that greedy choices are no ties. Shared: nothing may train it in place."""
+    return fresh(config(window), seed=1)
+
+
+def lora(seed: int = 0, moved: bool = False) -> Gemma:
+    """A new policy over the shared base, with fresh adapters; `moved`: with non-zero ones."""
+    model = add_lora(micro(), rank=4, alpha=8.0, seed=seed)
+    if moved:
+        rng = np.random.default_rng(seed)
+        set_adapter(
+            model, {k: v + rng.normal(0, 0.1, v.shape).astype(v.dtype) for k, v in adapter(model).items()}
+        )
+    return model
+
+
+def base_arrays(model: nnx.Module) -> dict[str, jax.Array]:
+    """The arrays that are no adapter's, by dotted path."""
+    _, _, rest = nnx.split(model, nnx.LoRAParam, ...)
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(rest)}
+
+
+def logits(model: Gemma, rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Logits of rows of one length, by one plain forward pass. (At least 112 positions are computed, so that
+    there are few shapes; what comes later changes nothing.)"""
+    length = len(rows[0])
+    tokens = jnp.asarray(np.array([[*row, *[0] * (112 - length)] for row in rows], np.int32))
+    positions, mask = attention(jnp.ones(tokens.shape, bool))
+    return np.asarray(model(tokens, positions, None, mask)[0], np.float32)[:, :length]
+
+
+@cache
+def tasks() -> tuple[Task, ...]:
+    """Worked tasks of the two low levels."""
+    return tuple(worked.task(7, i, levels=(1, 2)) for i in range(64))
+
+
+def texts(count: int) -> list[str]:
+    """Prompts of different lengths."""
+    found = sorted((prompt(t, INSTRUCTION).text for t in tasks()), key=len)
+    step = len(found) // count
+    return found[::step][:count]

@@ -1,0 +1,303 @@
+"""Laws of GRPO on real Tunix: advantages, the loss by hand, the reference, refills, resumable randomness."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from tunix.rl.grpo.grpo_learner import GRPOConfig
+
+from model_fixtures import INSTRUCTION, TUNIX, lora, tasks, tokenizer
+from showwork.model.decode import Decoded, decode, structure
+from showwork.model.logprobs import token_logprobs
+from showwork.model.lora import adapter
+from showwork.recipe import Grpo
+from showwork.score.groups import spread
+from showwork.score.rewards import PARTS
+from showwork.train import grpo as module
+from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
+from showwork.train.grpo import grpo
+from showwork.train.loss import LOSS, Examples, policy_loss, reference
+from showwork.types import Graded, Sampling, Score, Task
+
+pytestmark = TUNIX
+HOW = Grpo(steps=3, prompts=4, group=4, learning_rate=5e-3, warmup=0.0, beta=0.05, max_tokens=16)
+WEIGHTS = {"length": 1.0}  # a part that is never equal within a group of random texts
+
+
+def scores(*totals: float | None) -> list[Score]:
+    return [Score("t", i, {"p": t}, t) for i, t in enumerate(totals)]
+
+
+@pytest.mark.parametrize(
+    ("totals", "expected"),
+    [
+        ((1, 1, 1, 1), (0, 0, 0, 0)),
+        ((0.1, 0.1, 0.1), (0, 0, 0)),  # whose mean is not 0.1
+        ((0, 0, 0, 0), (0, 0, 0, 0)),
+        ((1, 0), (1, -1)),
+        ((1, 0, None), (1, -1, 0)),
+        ((None, 1, None, 0), (0, 1, 0, -1)),
+        ((None, None), (0, 0)),
+        ((None, 1), (0, 0)),
+        ((3, 1, 1, 3), (1, -1, -1, 1)),
+        ((0.01, 0.0), (0.1, -0.1)),  # deviation 0.005, below the floor of 0.05
+        ((1, 0, 0, 0), (math.sqrt(3), *[-1 / math.sqrt(3)] * 3)),
+    ],
+)
+def test_advantages(totals: tuple[float | None, ...], expected: tuple[float, ...]) -> None:
+    got = advantages([scores(*totals)])
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert [g == 0 for g, e in zip(got, expected, strict=True) if e == 0] == [True] * expected.count(0)
+
+
+def test_groups_do_not_touch_each_other() -> None:
+    a, b = scores(1, 0, 0), scores(None, 5, 9)
+    np.testing.assert_array_equal(advantages([a, b]), np.concatenate([advantages([a]), advantages([b])]))
+
+
+def test_the_loss_by_hand() -> None:
+    """Token by token in plain numpy, with clipped and unclipped ratios and both signs of advantage."""
+    model, rng = lora(seed=8, moved=True), np.random.default_rng(0)
+    prompts, completions = rng.integers(4, 500, (2, 8)), rng.integers(4, 500, (2, 6))
+    prompts[0, :3] = 0
+    completions[1, 4:] = 0
+    tokens = jnp.asarray(np.concatenate([prompts, completions], 1), jnp.int32)
+    new = np.asarray(token_logprobs(model, tokens, 0, 6, 0.7), np.float64)
+    old = new + rng.normal(0, 0.3, new.shape)
+    ref = new + rng.normal(0, 0.3, new.shape)
+    weight = (completions != 0) / 10.0
+    gain = np.array([1.5, -0.5])
+    total, kl_sum = 0.0, 0.0
+    for i in range(2):
+        for t in range(6):
+            ratio = math.exp(new[i, t] - old[i, t])
+            kl = math.exp(ref[i, t] - new[i, t]) - (ref[i, t] - new[i, t]) - 1
+            surrogate = min(ratio * gain[i], min(max(ratio, 0.8), 1.2) * gain[i])
+            total += weight[i, t] * (-surrogate + 0.04 * kl)
+            kl_sum += weight[i, t] * kl
+    batch = Examples(
+        prompt_ids=jnp.asarray(prompts, jnp.int32),
+        prompt_mask=jnp.asarray(prompts != 0),
+        completion_ids=jnp.asarray(completions, jnp.int32),
+        completion_mask=jnp.asarray(completions != 0),
+        advantages=jnp.asarray(gain, jnp.float32),
+        ref_per_token_logps=jnp.asarray(ref, jnp.float32),
+        old_per_token_logps=jnp.asarray(old, jnp.float32),
+        weight=jnp.asarray(weight, jnp.float32),
+    )
+    config = GRPOConfig(
+        num_generations=2, beta=0.04, epsilon=0.2, kl_loss_mode="low_var_kl", policy_loss_fn=LOSS
+    )
+    config.temperature = 0.7  # Tunix sets it from the rollout's
+    value, aux = policy_loss(model, batch, config, 0, 106)
+    assert float(value) == pytest.approx(total, rel=1e-4) and float(aux["kl"]) == pytest.approx(
+        kl_sum, rel=1e-3
+    )
+    assert 0 < float(aux["pg_clipfrac"]) < 1
+
+
+def length(graded: Graded) -> float:
+    """A reward that random text can earn: how many distinct letters it has."""
+    return len(set(graded.completion.text)) / 10
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARTS, "length", length)
+
+
+class Watched:
+    """One run of three steps, with everything that can be seen of it."""
+
+    def __init__(self, how: Grpo = HOW, seed: int = 0, weights: dict[str, float] | None = None):
+        self.model = lora(seed=8, moved=True)
+        self.before = adapter(self.model)
+        self.steps: list[tuple[int, dict[str, float], list[Graded], list[Score]]] = []
+        self.examples: list[Examples] = []
+        make = module.Learner._examples
+
+        def seen(learner: Any, groups: Groups) -> Examples:
+            out = make(learner, groups)
+            self.examples.append(out)
+            return out
+
+        module.Learner._examples = seen
+        try:
+            grpo(
+                self.model,
+                tokenizer(),
+                lambda k: tasks()[:4],
+                lambda k: tasks()[4 + 4 * k : 8 + 4 * k],
+                how,
+                weights or WEIGHTS,
+                seed,
+                INSTRUCTION,
+                lambda *seen: self.steps.append(seen),
+            )
+        finally:
+            module.Learner._examples = make
+        self.after = adapter(self.model)
+
+
+@pytest.fixture(scope="module")
+def straight() -> Watched:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PARTS, "length", length)
+        return Watched()
+
+
+def test_every_step_is_reported_with_its_completions(straight: Watched) -> None:
+    assert [s[0] for s in straight.steps] == [1, 2, 3]
+    for _, metrics, graded, scored in straight.steps:
+        assert [g.task.id for g in graded] == [t.id for t in tasks()[:4] for _ in range(4)]
+        assert [g.completion.sample for g in graded] == [0, 1, 2, 3] * 4
+        assert [s.parts["length"] for s in scored] == [length(g) for g in graded]
+        assert metrics["reward"] == pytest.approx(np.mean([length(g) for g in graded]))
+        assert metrics["truncated"] == np.mean([g.completion.stop.value == "length" for g in graded])
+        assert all(math.isfinite(v) for v in metrics.values())
+
+
+def test_the_first_step_starts_from_the_reference(straight: Watched) -> None:
+    """KL is 0, no ratio is clipped, and sampler and trainer agree."""
+    metrics = straight.steps[0][1]
+    assert 0 <= metrics["kl"] < 1e-6 and metrics["pg_clipfrac"] < 1e-6 and metrics["disagreement"] < 1e-4
+
+
+def test_the_callers_model_is_the_trained_one(straight: Watched) -> None:
+    assert any(not np.array_equal(straight.before[k], straight.after[k]) for k in straight.before)
+
+
+def test_noise_is_new_at_every_step(straight: Watched) -> None:
+    texts = [[g.completion.tokens for g in s[2]] for s in straight.steps]
+    assert all(len({*row}) == 3 for row in zip(*texts, strict=True))
+    assert all(len(set(t)) == 16 for t in texts)
+
+
+def test_weights_cover_the_completions_and_their_ends(straight: Watched) -> None:
+    for (_, _, graded, _), x in zip(straight.steps, straight.examples, strict=True):
+        weight, ids = np.asarray(x.weight), np.asarray(x.completion_ids)
+        assert weight.sum() == pytest.approx(1, rel=1e-5) and len(np.unique(weight[weight > 0])) == 1
+        for row, w, g in zip(ids, weight, graded, strict=True):
+            tokens = g.completion.tokens
+            assert tuple(row[w > 0].tolist()) == tokens and (w[len(tokens) :] == 0).all()
+
+
+def test_the_reference_is_the_adapter_that_came_in(straight: Watched) -> None:
+    """In the last step as in the first, though the policy has moved. (The rate of the first update is 0.)"""
+    start = lora(seed=8, moved=True)
+    for x in straight.examples:
+        tokens = jnp.concatenate([x.prompt_ids, x.completion_ids], axis=1)
+        ours = np.asarray(token_logprobs(start, tokens, 0, x.completion_ids.shape[1], 1.0))
+        inside = np.asarray(x.completion_mask)
+        np.testing.assert_allclose(np.asarray(x.ref_per_token_logps)[inside], ours[inside], atol=1e-4)
+    last = straight.examples[-1]
+    apart = np.asarray(last.ref_per_token_logps) - np.asarray(last.old_per_token_logps)
+    assert np.abs(apart * np.asarray(last.completion_mask)).max() > 1e-3
+
+
+@pytest.mark.usefixtures("part")
+def test_the_same_seed_is_the_same_run_bit_by_bit(straight: Watched) -> None:
+    again = Watched()
+    assert all(np.array_equal(again.after[k], straight.after[k]) for k in again.after)
+    assert [s[1] for s in again.steps] == [s[1] for s in straight.steps]
+
+
+@pytest.mark.usefixtures("part")
+def test_micro_batches_are_the_batch(straight: Watched) -> None:
+    split = Watched(HOW.model_copy(update={"micro_prompts": 2}))
+    assert [s[0] for s in split.steps] == [1, 2, 3]
+    assert all(float(x.weight.sum()) == pytest.approx(2, rel=1e-5) for x in split.examples)
+    assert [g.completion.tokens for g in split.steps[0][2]] == [
+        g.completion.tokens for g in straight.steps[0][2]
+    ]
+    # Adam divides by the gradient's size, so where that is next to nothing, rounding is all there is.
+    moved = max(float(np.abs(split.after[k] - split.before[k]).max()) for k in split.after)
+    apart = np.concatenate([np.abs(split.after[k] - straight.after[k]).ravel() for k in split.after])
+    assert np.quantile(apart, 0.99) < 0.02 * moved
+
+
+@pytest.mark.usefixtures("part")
+def test_a_reward_that_raises_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graded: Graded) -> float:
+        if graded.task.id == tasks()[2].id:
+            raise ZeroDivisionError("oh")
+        return 1.0
+
+    monkeypatch.setitem(PARTS, "length", broken)
+    with pytest.raises(
+        ValueError, match=f"'length', task {tasks()[2].id}, sample 0: raised ZeroDivisionError"
+    ):
+        Watched()
+
+
+def test_wrong_sizes_are_said_before_anything_is_done() -> None:
+    with pytest.raises(ValueError, match="micro_prompts is 3, which does not divide"):
+        Watched(HOW.model_copy(update={"micro_prompts": 3}))
+    with pytest.raises(ValueError, match=r"step 0 has 4 tasks, the recipe's grpo\.prompts is 8"):
+        Watched(HOW.model_copy(update={"prompts": 8}))
+
+
+def groups(*totals: Sequence[float], first: int = 0) -> Groups:
+    chosen = list(tasks()[first : first + len(totals)])
+    row = Decoded(np.zeros(1, np.int32), np.zeros(1, np.float32), True)
+    return Groups(
+        chosen, [[row] * len(t) for t in totals], [[] for _ in totals], [scores(*t) for t in totals]
+    )
+
+
+def test_refills_replace_dead_groups_and_only_those() -> None:
+    have = groups((1, 1), (1, 0), (0, 0), (2, 2))
+    fresh = [groups((0, 0), (3, 1), first=10), groups((5, 4), (7, 6), (9, 8), first=20)]
+    out = refilled(have, lambda round_: fresh[round_ - 1])
+    assert [[s.total for s in g] for g in out.scores] == [[3, 1], [1, 0], [5, 4], [7, 6]]
+    assert out.tasks == [tasks()[11], tasks()[1], tasks()[20], tasks()[21]]
+    assert [spread(g).dead for g in have.scores] == [True, False, True, True]  # the caller's are untouched
+
+
+def test_refills_are_bounded_and_keep_the_number_of_groups() -> None:
+    asked: list[int] = []
+
+    def dead(round_: int) -> Groups:
+        asked.append(round_)
+        return groups((1, 1), (2, 2), first=10)
+
+    have = groups((1, 1), (0, 0), (1, 0))
+    assert refilled(have, dead).scores == have.scores and asked == [1, 2]
+    alive = groups((1, 0), (0, 1))
+    assert refilled(alive, dead).scores == alive.scores and asked == [1, 2]
+
+
+@cache
+def drawn() -> Groups:
+    model = lora(seed=8, moved=True)
+    graph = structure(model)
+
+    def draw(prompts: Sequence[str], n: int, how: Sampling) -> list[list[Decoded]]:
+        ids = [tokenizer().encode_prompt(p) for p in prompts]
+        return decode(graph, nnx.state(model), ids, n, how, pad=0, ends=(1, 106))
+
+    chosen: Sequence[Task] = tasks()[:4]
+    seed = step_seed(0, 0)
+    return sample_groups(draw, chosen, HOW, WEIGHTS, tokenizer(), instruction=INSTRUCTION, seed=seed)
+
+
+@pytest.mark.usefixtures("part")
+def test_a_run_draws_what_sampling_draws(straight: Watched) -> None:
+    tokens = [g.completion.tokens for group in drawn().graded for g in group]
+    assert tokens == [g.completion.tokens for g in straight.steps[0][2]]
+
+
+def test_the_reference_is_a_copy() -> None:
+    model = lora(seed=8, moved=True)
+    held = reference(model, 0, 1.0)
+    tokens = jnp.asarray(np.random.default_rng(1).integers(4, 500, (2, 12)), jnp.int32)
+    before = np.asarray(held(tokens, 5))
+    np.testing.assert_allclose(before, np.asarray(token_logprobs(model, tokens, 0, 5)), atol=1e-5)
+    nnx.update(model, nnx.state(lora(seed=9), nnx.LoRAParam))
+    np.testing.assert_array_equal(before, np.asarray(held(tokens, 5)))
