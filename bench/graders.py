@@ -107,7 +107,7 @@ def measure(name: str, cases: list[Row]) -> str:
     for case in cases:
         if process is None:
             rows, results = context.Queue(), context.Queue()
-            process = context.Process(target=work, args=(name, rows, results), daemon=True)
+            process = context.Process(target=work, args=(name, rows, results))
             process.start()
             results.get(timeout=300)
         assert rows is not None and results is not None
