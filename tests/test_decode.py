@@ -1,0 +1,168 @@
+"""Laws of decoding and of log-probabilities: a row is its own, greedy is the argmax, and what was captured
+while sampling is what the trainer computes."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from model_fixtures import TUNIX, logits, lora, micro, texts, tokenizer
+from showwork.model.decode import Decoded, decode, left_pad, prompt_length
+from showwork.model.gemma import Gemma
+from showwork.model.logprobs import token_logprobs
+from showwork.model.sampler import Policy, policy
+from showwork.train.groups import step_seed
+from showwork.types import Prompt, Sampling, Stop
+
+pytestmark = TUNIX
+ENDS = (1, *range(106, 150))
+HOT = Sampling(temperature=1.0, max_tokens=24, seed=3)
+
+
+@cache
+def model() -> Gemma:
+    return lora(seed=1, moved=True)
+
+
+@cache
+def sampler() -> Policy:
+    return policy(model(), tokenizer())
+
+
+@cache
+def ids() -> list[list[int]]:
+    return [tokenizer().encode_prompt(t) for t in texts(4)]
+
+
+@cache
+def rows(
+    count: int = 4, n: int = 4, how: Sampling = HOT, ends: tuple[int, ...] = (1, 106)
+) -> list[list[Decoded]]:
+    state = nnx.state(model())
+    return decode(sampler().structure, state, ids()[:count], n, how, pad=tokenizer().pad, ends=ends)
+
+
+def flat(groups: list[list[Decoded]]) -> list[Decoded]:
+    return [row for group in groups for row in group]
+
+
+def text(row: Decoded) -> list[int]:
+    return row.tokens.tolist()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampled_log_probabilities_are_the_trainers(temperature: float) -> None:
+    groups = rows(how=replace(HOT, temperature=temperature))
+    pad, length = tokenizer().pad, prompt_length(ids())
+    assert len({len(p) for p in ids()}) == 4 and length > model().config.sliding_window_size
+    every = flat(groups)
+    tokens = np.full((len(every), length + HOT.max_tokens), pad, np.int32)
+    tokens[:, :length] = np.repeat(left_pad(ids(), length, pad), 4, axis=0)
+    for i, row in enumerate(every):
+        tokens[i, length : length + len(row.tokens)] = row.tokens
+    ours = np.asarray(token_logprobs(model(), jnp.asarray(tokens), pad, HOT.max_tokens, temperature))
+    for i, row in enumerate(every):
+        np.testing.assert_allclose(ours[i, : len(row.tokens)], row.logprobs, atol=1e-4)
+
+
+def test_log_probabilities_are_natural_logs_at_the_temperature() -> None:
+    row = rows(how=replace(HOT, temperature=0.7))[1][2]
+    seen = [*ids()[1], *text(row)]
+    scaled = logits(model(), [seen])[0, len(ids()[1]) - 1 : -1] / 0.7
+    by_hand = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(by_hand[np.arange(len(row.tokens)), row.tokens], row.logprobs, atol=1e-4)
+
+
+def test_log_probabilities_do_not_know_of_padding() -> None:
+    row, pad = ids()[0], tokenizer().pad
+    left = left_pad([row], len(row) + 10, pad)
+    right = np.array([row + [pad] * 10], np.int32)
+    a = np.asarray(token_logprobs(model(), jnp.asarray(left), pad, 5))[0]
+    b = np.asarray(token_logprobs(model(), jnp.asarray(right), pad, 15))[0, :5]
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_row_is_its_own_whoever_its_neighbours_are() -> None:
+    """Alone, with others, in another order, and with more samples: the same ids."""
+    together = rows()
+    alone = rows(count=1)
+    state, pad = nnx.state(model()), tokenizer().pad
+    turned = decode(sampler().structure, state, ids()[::-1], 4, HOT, pad=pad, ends=(1, 106))[::-1]
+    fewer = rows(n=1)
+    for p in range(4):
+        assert [text(r) for r in turned[p]] == [text(r) for r in together[p]]
+        assert text(fewer[p][0]) == text(together[p][0])
+    assert [text(r) for r in alone[0]] == [text(r) for r in together[0]]
+
+
+def test_finished_rows_are_dropped_without_a_trace() -> None:
+    """With a twelfth of the pieces as ends most rows end in the first chunk, and the batch shrinks."""
+    cut, whole = rows(ends=ENDS), rows()
+    lengths = [len(r.tokens) for group in cut for r in group]
+    assert sum(n <= 16 for n in lengths) > 8 > 0 < sum(n > 16 for n in lengths)
+    for a, b in zip(flat(cut), flat(whole), strict=True):
+        assert text(a) == text(b)[: len(a.tokens)]
+        np.testing.assert_allclose(a.logprobs, b.logprobs[: len(a.tokens)], atol=1e-5)
+
+
+def test_the_end_is_kept_and_only_the_end_ends() -> None:
+    for row in flat(rows(ends=ENDS)):
+        assert row.ended == (text(row)[-1] in ENDS)
+        assert not set(text(row)[:-1]) & set(ENDS)
+        assert row.ended or len(row.tokens) == HOT.max_tokens
+        assert len(row.logprobs) == len(row.tokens) <= HOT.max_tokens
+        assert tokenizer().pad not in text(row)
+
+
+def test_greedy_is_the_argmax_of_plain_forward_passes() -> None:
+    greedy = rows(how=Sampling(temperature=0.0, max_tokens=24), n=1)
+    for prompt, (row,) in zip(ids(), greedy, strict=True):
+        whole = logits(model(), [[*prompt, *text(row)]])[0, len(prompt) - 1 : -1]
+        whole[:, tokenizer().pad] = -np.inf
+        assert whole.argmax(axis=1).tolist() == text(row)
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 0.0}], ids=str)
+def test_the_narrowest_truncation_is_greedy(narrow: dict[str, float]) -> None:
+    greedy = rows(how=Sampling(temperature=0.0, max_tokens=24), n=1)
+    how = Sampling(temperature=1.0, max_tokens=24, seed=5, **narrow)  # type: ignore[arg-type]
+    assert [text(g[0]) for g in rows(how=how, n=1)] == [text(g[0]) for g in greedy]
+
+
+def test_seeds_and_steps_draw_anew() -> None:
+    again = decode(sampler().structure, nnx.state(model()), ids(), 4, HOT, pad=0, ends=(1, 106))
+    other = rows(how=replace(HOT, seed=4))
+    steps = [rows(how=replace(HOT, seed=step_seed(0, step))) for step in (0, 1)]
+    assert [text(r) for g in again for r in g] == [text(r) for g in rows() for r in g]
+    for a, b in ((rows(), other), tuple(steps)):
+        assert all(text(x) != text(y) for g, h in zip(a, b, strict=True) for x, y in zip(g, h, strict=True))
+    assert all(len({tuple(text(r)) for r in group}) == 4 for group in rows())
+
+
+def test_step_seeds_differ() -> None:
+    seeds = {step_seed(s, k, r) for s in range(5) for k in range(200) for r in range(3)}
+    assert len(seeds) == 5 * 200 * 3
+
+
+def test_the_sampler_gives_completions() -> None:
+    prompts = [Prompt(str(i), t) for i, t in enumerate(texts(4))]
+    for p, group in enumerate(sampler().sample(prompts, 4, HOT)):
+        assert [c.task_id for c in group] == [str(p)] * 4 and [c.sample for c in group] == [0, 1, 2, 3]
+        for c, row in zip(group, rows()[p], strict=True):
+            assert list(c.tokens) == text(row) and c.text == tokenizer().decode(text(row))
+            assert c.logprobs == tuple(row.logprobs.tolist())
+            assert c.stop is (Stop.END if c.tokens[-1] in tokenizer().ends else Stop.LENGTH)
+            assert "<end_of_turn>" not in c.text
+    assert sampler().sample([], 2, HOT) == []
+
+
+def test_last_logits_alone_are_the_last_of_all() -> None:
+    """Our module's one parameter, and the flattened feed-forward, change no number."""
+    tokens = jnp.asarray([ids()[0]])
+    positions = jnp.arange(tokens.shape[1])[None]
+    mask = jnp.tril(jnp.ones((1, tokens.shape[1], tokens.shape[1]), bool))
+    last, _ = micro()(tokens, positions, None, mask, decode_only_last_token=True)
+    np.testing.assert_allclose(np.asarray(last)[0, 0], logits(micro(), [ids()[0]])[0, -1], atol=1e-5)

@@ -1,0 +1,75 @@
+"""Laws of the training step: the base stays where and what it is, one compilation a shape, Tunix's own
+numbers."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
+
+from model_fixtures import TUNIX, base_arrays, lora, micro, tokenizer
+from showwork.model.lora import adapter
+from showwork.train.engine import keep_base
+from showwork.train.optimizer import adapter_optimizer, schedule
+from showwork.train.sft import Batch, loss
+
+pytestmark = TUNIX
+
+
+def trainer(model: nnx.Module) -> PeftTrainer:
+    config = TrainingConfig(eval_every_n_steps=10**9, max_steps=3)
+    out = PeftTrainer(model, adapter_optimizer(schedule(1e-2, 0.0, 3)), config)
+    pad = tokenizer().pad
+    out.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
+    return out.with_loss_fn(loss, has_aux=True)
+
+
+def data() -> list[Batch]:
+    rng = np.random.default_rng(0)
+    tokens = [jnp.asarray(rng.integers(4, 500, (4, 32)), jnp.int32) for _ in range(3)]
+    return [Batch(t, jnp.full((4, 32), 1 / 124, jnp.float32).at[:, 0].set(0)) for t in tokens]
+
+
+def pointers(arrays: dict[str, jax.Array]) -> dict[str, int]:
+    return {k: a.unsafe_buffer_pointer() for k, a in arrays.items() if jnp.issubdtype(a.dtype, jnp.floating)}
+
+
+def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
+    ours, stock = lora(seed=4), lora(seed=4)
+    before, where = adapter(ours), pointers(base_arrays(ours))
+    kept = {k: np.array(a) for k, a in base_arrays(ours).items() if k in where}
+    shared = set(pointers(base_arrays(micro())).values())
+    assert set(where.values()) <= shared
+
+    mine = trainer(ours)
+    keep_base(mine)
+    traced = count_traces(mine)
+    losses: list[float] = []
+    mine._post_process_train_step = lambda aux: losses.append(float(aux["loss"]))
+    mine.train(data(), skip_jit=True)
+
+    assert len(losses) == 3 and traced == [1]  # one shape, one trace
+    assert pointers(base_arrays(ours)) == where
+    assert all(np.array_equal(kept[k], base_arrays(ours)[k]) for k in kept)
+    after = adapter(ours)
+    assert all(not np.array_equal(after[k], before[k]) for k in after if k.endswith("_b"))
+
+    theirs = trainer(stock)
+    theirs.train(data())
+    for name, value in adapter(stock).items():
+        np.testing.assert_allclose(after[name], value, atol=1e-6)
+
+
+def count_traces(trainer: PeftTrainer) -> list[int]:
+    """How often Tunix's step is traced: its Python body runs only then."""
+    seen = [0]
+    step = trainer._train_step
+
+    def counted(model: Any, optimizer: Any, inputs: Any) -> Any:
+        seen[0] += 1
+        return step(model, optimizer, inputs)
+
+    trainer._train_step = counted
+    return seen

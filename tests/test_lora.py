@@ -1,0 +1,92 @@
+"""Laws of adapters: nothing changes until training moves them, the base is shared, files round-trip or are
+refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_fixtures import TUNIX, base_arrays, logits, lora, micro, texts, tokenizer
+from showwork.model.lora import adapter, load_adapter, save_adapter, set_adapter
+
+pytestmark = TUNIX
+ABOUT = {"stage": "sft", "seed": 3}
+
+
+def seen(model: object) -> np.ndarray:
+    return logits(model, [tokenizer().encode_prompt(texts(4)[0])])  # type: ignore[arg-type]
+
+
+def test_a_fresh_adapter_changes_no_logit_and_a_moved_one_does() -> None:
+    base, model = seen(micro()), lora(seed=5)
+    np.testing.assert_array_equal(seen(model), base)
+    arrays = adapter(model)
+    assert len(arrays) == 2 * 6 * 6  # q, kv, o, gate, up, down of six layers, a and b each
+    assert all((v == 0).all() == k.endswith("_b") for k, v in arrays.items())
+    assert np.abs(seen(lora(seed=5, moved=True)) - base).max() > 0.1
+
+
+def test_the_base_is_shared_and_the_adapter_is_copied() -> None:
+    model = lora(seed=5)
+    ours, base = base_arrays(model), base_arrays(micro())
+    same = [k for k in base if ours[k].unsafe_buffer_pointer() == base[k].unsafe_buffer_pointer()]
+    assert sorted(same) == sorted(base)
+    taken = adapter(model)
+    first = next(iter(taken))
+    taken[first][...] = 7
+    assert not (adapter(model)[first] == 7).any()
+
+
+def test_a_seed_is_an_adapter() -> None:
+    a, b, c = adapter(lora(seed=5)), adapter(lora(seed=5)), adapter(lora(seed=6))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    assert any(not np.array_equal(a[k], c[k]) for k in a)
+
+
+def test_a_file_holds_the_adapter(tmp_path: Path) -> None:
+    model, other = lora(seed=5, moved=True), lora(seed=6)
+    content = save_adapter(tmp_path / "a.safetensors", adapter(model), ABOUT)
+    assert content == (tmp_path / "a.safetensors").read_bytes()
+    assert content == save_adapter(tmp_path / "b.safetensors", adapter(model), ABOUT)
+    arrays, about = load_adapter(tmp_path / "a.safetensors")
+    assert about == ABOUT
+    set_adapter(other, arrays)
+    assert all(np.array_equal(adapter(other)[k], v) for k, v in adapter(model).items())
+    np.testing.assert_array_equal(seen(other), seen(model))
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
+    model = lora(seed=5)
+    right = adapter(lora(seed=6, moved=True))
+    before = adapter(model)
+    last = sorted(right)[-1]
+    wrong = [
+        {k: v for k, v in right.items() if k != last},
+        right | {"layers.9.mlp.up_proj.kernel_lora_a": right[last]},
+        right | {last: right[last][..., :-1]},
+        right | {last: right[last].T},
+        {},
+    ]
+    for arrays in wrong:
+        with pytest.raises(ValueError, match="does not fit") as caught:
+            set_adapter(model, arrays)
+        assert "\n" not in str(caught.value)
+    assert all(np.array_equal(adapter(model)[k], v) for k, v in before.items())
+
+
+def test_broken_files_are_refused(tmp_path: Path) -> None:
+    whole = save_adapter(tmp_path / "a.safetensors", adapter(lora()), ABOUT)
+    for content in (
+        whole[:-5],
+        whole[:100],
+        b"",
+        b"not safetensors at all",
+        whole.replace(b'{\\"stage', b'x\\"stage'),
+    ):
+        assert content != whole
+        (tmp_path / "broken.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken\.safetensors: cannot be read") as caught:
+            load_adapter(tmp_path / "broken.safetensors")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_adapter(tmp_path / "nowhere.safetensors")

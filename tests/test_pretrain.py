@@ -1,0 +1,77 @@
+"""Laws of pretraining: batches are functions of their number, held-out text stays out, and the loss falls."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from model_fixtures import TUNIX, config, logits, tokenizer
+from showwork.data.corpus import document
+from showwork.model.gemma import Gemma
+from showwork.model.tiny import fresh, tiny_config
+from showwork.recipe import Pretrain
+from showwork.train import pretrain as module
+from showwork.train.pretrain import HELD_OUT, batch, pretrain
+
+pytestmark = TUNIX
+HOW = Pretrain(steps=20, batch=8, length=32, learning_rate=1e-2, warmup=0.1, vocabulary=512)
+
+
+def test_a_batch_is_a_function_of_its_number() -> None:
+    first = batch(tokenizer(), HOW, 0, 5)
+    assert first.shape == (8, 33) and first.dtype == np.int32
+    np.testing.assert_array_equal(first, batch(tokenizer(), HOW, 0, 5))
+    assert (first != batch(tokenizer(), HOW, 0, 6)).any() and (first != batch(tokenizer(), HOW, 1, 5)).any()
+    assert (first[:, 0] == tokenizer().bos).all() and tokenizer().pad not in first
+
+
+@pytest.mark.parametrize("start", [0, HELD_OUT])
+def test_documents_asked_for_stay_in_their_range(start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows use disjoint documents, and training never comes near the held-out ones."""
+    asked: list[int] = []
+
+    def seen(seed: int, index: int) -> str:
+        asked.append(index)
+        return document(seed, index)
+
+    monkeypatch.setattr(module, "document", seen)
+    for k in (0, 1, 99_999):
+        batch(tokenizer(), HOW, 0, k, start)
+    assert len(set(asked)) == len(asked)
+    assert min(asked) >= start and max(asked) < start + 2**36
+
+
+def test_the_loss_falls() -> None:
+    rows: list[tuple[int, dict[str, float]]] = []
+    saved: list[tuple[int, Gemma]] = []
+    model = pretrain(
+        fresh(config(window=16), seed=0),
+        tokenizer(),
+        HOW,
+        0,
+        lambda step, values: rows.append((step, values)),
+        lambda step, model: saved.append((step, model)),
+        save_every=10,
+    )
+    assert [step for step, _ in rows] == list(range(1, 21))
+    losses = [v["loss"] for _, v in rows if "loss" in v]
+    held = [v["held_out_loss"] for _, v in rows if "held_out_loss" in v]
+    assert len(losses) == len(held) == 2 and [step for step, _ in saved] == [10, 20]
+    assert losses[1] < losses[0] < np.log(512) and held[1] < held[0]
+    ids = [tokenizer().encode_prompt("12 + 3 = 15\n")]
+    np.testing.assert_array_equal(logits(model, ids), logits(saved[1][1], ids))
+
+
+def leaves(model: Gemma) -> Iterator[np.ndarray]:
+    from flax import nnx
+
+    return (np.asarray(leaf.get_value()) for _, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param)))
+
+
+def test_fresh_weights_are_alive() -> None:
+    """Tunix's own initial MLP is zero, where gradients stay zero; ours has variance 1 / fan-in everywhere."""
+    model = fresh(config(), seed=0)
+    for array in leaves(model):
+        assert array.ndim == 1 or 0.5 < array.std() * np.sqrt(32) < 1.5 or array.std() * np.sqrt(64) < 1.5
+        assert array.ndim == 1 or (array != 0).any()
+    assert sum(a.size for a in leaves(fresh(tiny_config(1024), 0))) == pytest.approx(1.3e6, rel=0.1)

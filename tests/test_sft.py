@@ -1,0 +1,137 @@
+"""Laws of fine-tuning: only completions weigh, every token of a batch weighs the same, every row is seen."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from model_fixtures import INSTRUCTION, TUNIX, logits, lora, tasks, tokenizer
+from showwork.model.lora import adapter
+from showwork.recipe import Sft
+from showwork.trace import gold, prompt, render
+from showwork.train.sft import Example, batches, examples, loss, planned_steps, sft
+
+pytestmark = TUNIX
+HOW = Sft(epochs=1, batch=8, learning_rate=1e-2, warmup=0.1)
+
+
+def rows(count: int = 16) -> list[Example]:
+    return examples(tasks()[:count], tokenizer(), INSTRUCTION)
+
+
+def uneven() -> list[Example]:
+    """Eight rows whose completions have 1 to 50 tokens."""
+    return [Example([2, *range(200, 265 - 3 * i)], [*range(300, 300 + 7 * i), 106]) for i in range(8)]
+
+
+def test_examples_are_the_format() -> None:
+    for row, task in zip(rows(), tasks(), strict=False):
+        assert row.prompt[0] == tokenizer().bos and row.completion[-1] == tokenizer().ends[-1]
+        assert tokenizer().decode(row.completion) == render(gold(task))
+        assert tokenizer().processor.DecodeIds(row.prompt[1:]) == prompt(task, INSTRUCTION).text
+    with pytest.raises(ValueError):
+        examples([replace(tasks()[0], solution=None)], tokenizer(), INSTRUCTION)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_prompts_and_padding_weigh_nothing(accumulate: int) -> None:
+    how = HOW.model_copy(update={"accumulate": accumulate, "batch": 8 // accumulate})
+    data = {tuple(r.prompt + r.completion): len(r.prompt) for r in rows()}
+    for step in batches(rows(), how, 0, tokenizer().pad, 2):
+        assert len(step) == accumulate
+        weights = []
+        for micro in step:
+            for tokens, weight in zip(np.asarray(micro.tokens), np.asarray(micro.weight), strict=True):
+                ids = tuple(tokens[tokens != tokenizer().pad].tolist())
+                start = data[ids]
+                assert (weight[:start] == 0).all() and (weight[len(ids) :] == 0).all()
+                assert (weight[start : len(ids)] > 0).all()
+                assert ids[-1] == tokenizer().ends[-1] and weight[len(ids) - 1] > 0
+                weights += weight[weight > 0].tolist()
+            assert micro.tokens.shape[1] % 32 == 0
+        assert len(set(weights)) == 1 and sum(weights) == pytest.approx(accumulate, rel=1e-5)
+
+
+def test_the_loss_is_the_mean_over_tokens() -> None:
+    model = lora(seed=2, moved=True)
+    (step,) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
+    value, _ = loss(model, step[0].tokens, step[0].weight, tokenizer().pad)
+    nats: list[float] = []
+    for row in uneven():
+        scores = logits(model, [row.prompt + row.completion])[0].astype(np.float64)
+        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        nats += [-log_p[len(row.prompt) + i - 1, t] for i, t in enumerate(row.completion)]
+    assert float(value) == pytest.approx(float(np.mean(nats)), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 21])
+def test_every_row_is_seen_once_an_epoch(size: int) -> None:
+    how = HOW.model_copy(update={"batch": size, "epochs": 3.0})
+    data = [Example([2, 10 + i], [106] * (1 + i % 5)) for i in range(21)]
+    steps = planned_steps(len(data), how)
+    seen = [int(t[1]) for step in batches(data, how, 0, 0, steps) for b in step for t in np.asarray(b.tokens)]
+    for epoch in range(3):
+        assert Counter(seen[21 * epoch : 21 * (epoch + 1)]) == Counter(range(10, 31))
+    assert len(seen) == steps * size
+
+
+def test_batches_are_a_function_of_the_seed() -> None:
+    def ids(seed: int) -> list[bytes]:
+        return [np.asarray(b.tokens).tobytes() for step in batches(rows(64), HOW, seed, 0, 8) for b in step]
+
+    assert ids(1) == ids(1) != ids(2)
+
+
+@pytest.mark.parametrize(
+    ("count", "epochs", "batch", "accumulate", "steps"),
+    [(16, 1, 8, 1, 2), (17, 1, 8, 1, 3), (16, 3, 8, 2, 3), (4, 0.1, 8, 1, 1), (100, 2.5, 10, 1, 25)],
+)
+def test_planned_steps(count: int, epochs: float, batch: int, accumulate: int, steps: int) -> None:
+    how = Sft(epochs=epochs, batch=batch, accumulate=accumulate)
+    assert planned_steps(count, how) == steps
+
+
+def train(
+    how: Sft, data: list[Example], dev: list[Example] | None = None
+) -> tuple[dict, list[tuple[int, dict]]]:
+    model, seen = lora(seed=3), []
+    sft(model, tokenizer(), data, dev or [], how, 0, lambda step, values: seen.append((step, values)))
+    return adapter(model), seen
+
+
+def test_micro_batches_are_the_batch() -> None:
+    """Two halves of very different token counts give the update of the whole."""
+    how = HOW.model_copy(update={"epochs": 3.0})
+    before = adapter(lora(seed=3))
+    whole, a = train(how, uneven())
+    halves, b = train(how.model_copy(update={"batch": 4, "accumulate": 2}), uneven())
+    assert [step for step, _ in a] == [step for step, _ in b] == [1, 2, 3]
+    assert a[0][1]["loss"] == pytest.approx(b[0][1]["loss"], rel=1e-5)
+    moved = max(float(np.abs(whole[k] - before[k]).max()) for k in whole)
+    apart = max(float(np.abs(whole[k] - halves[k]).max()) for k in whole)
+    assert moved > 5e-3 and apart < 0.02 * moved
+
+
+def test_the_loss_falls_and_every_step_is_reported() -> None:
+    how = HOW.model_copy(update={"epochs": 15.0, "eval_every": 20})
+    data = [r for r in rows(64) if 64 < len(r.prompt) + len(r.completion) <= 96][:16]
+    assert len(data) == 16
+    _, seen = train(how, data, dev=data[:8])
+    assert [step for step, _ in seen] == list(range(1, 31)) and planned_steps(16, how) == 30
+    losses = [v["loss"] for _, v in seen]
+    assert np.mean(losses[-4:]) < 0.8 * losses[0] and all(math.isfinite(x) for x in losses)
+    assert [step for step, v in seen if "dev_loss" in v] == [20, 30]
+    assert seen[-1][1]["dev_loss"] < losses[0]
+
+
+def test_nothing_to_train_on_is_said() -> None:
+    with pytest.raises(ValueError, match="no worked task"):
+        sft(lora(), tokenizer(), [], [], HOW, 0, lambda step, values: None)
+
+
+def test_weights_are_float32() -> None:
+    (step,) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
+    assert step[0].weight.dtype == jnp.float32 and step[0].tokens.dtype == jnp.int32
