@@ -26,7 +26,7 @@ from showwork.types import Task
 VOCABULARY = 512
 INSTRUCTION = "none"
 
-# Warnings are errors, but not that Tunix and qwix call what flax and jax have deprecated: a module's `pytestmark`.
+# A module's `pytestmark`: Tunix and qwix call what flax and jax have deprecated, which is no error of ours.
 TUNIX = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 # Outlives the session (git ignores .cache/): keyed by program and versions, so never stale.
