@@ -1,4 +1,4 @@
-"""A whole run by its command: every stage on the shipped tiny Gemma, in miniature, and what it leaves behind."""
+"""A whole run by its command: every stage on the shipped tiny Gemma, in miniature, and what it leaves."""
 
 import hashlib
 import json
@@ -158,7 +158,9 @@ def _three_tasks(folder: Path) -> Path:
     file = folder / "tasks.jsonl"
     file.write_text(
         "\n".join(
-            json.dumps({"prompt": f"What is {n} + 1?", "reasoning": f"{n} + 1 = {n + 1}", "answer": f"{n + 1}"})
+            json.dumps(
+                {"prompt": f"What is {n} + 1?", "reasoning": f"{n} + 1 = {n + 1}", "answer": f"{n + 1}"}
+            )
             for n in (1, 2, 3)
         )
     )

@@ -228,6 +228,17 @@ def main(arguments: list[str] | None = None) -> int:
     return code or 0
 
 
+def start() -> None:
+    """The command as a process. Verbs that compute start it a second time with huge pages for the allocator:
+    XLA's buffers are mapped and unmapped at every step, and on a CPU the page faults of a training step cost
+    as much as its arithmetic. glibc reads this setting only when a process begins."""
+    computes = set(sys.argv[1:2]) & {"run", "pretrain", "eval"}
+    if computes and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, "-m", "showwork.cli", *sys.argv[1:]])
+    sys.exit(main())
+
+
 def _for_the_user(error: Exception) -> str | None:
     """One line for an error that the user can mend, None for a defect.
 
@@ -249,4 +260,4 @@ def _raised_here(error: Exception) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

@@ -15,9 +15,15 @@ from showwork.data.worked.problem import factors, product, term
 _WORKED = (0.38, 0.36, 0.15, 0.06, 0.05)
 _FACTS = (1, 1, 2, 3, 3)
 _APART = 1_000_003  # a task of another split is replaced by one this much further on
-_NOUNS = "apple book pen cup box coin card map key bag lamp rope shell stamp brick plate".split()
-_PLACES = "shop school farm park station garden library market".split()
-_TAGS = "list item name price note b i table row cell title text part page".split()
+_NOUNS = (
+    *("apple", "book", "pen", "cup", "box", "coin", "card", "map", "key", "bag", "lamp"),
+    *("rope", "shell", "stamp", "brick", "plate"),
+)
+_PLACES = ("shop", "school", "farm", "park", "station", "garden", "library", "market")
+_TAGS = (
+    *("list", "item", "name", "price", "note", "b", "i", "table", "row", "cell", "title"),
+    *("text", "part", "page"),
+)
 
 
 def document(seed: int, index: int) -> str:
@@ -70,7 +76,11 @@ def _fact(rng: random.Random) -> str:
         case 5 | 6:
             return product(*((big, small) if rng.random() < 0.8 else (small, big)))
         case 7 | 8:
-            return f"{big * small} / {small} = {big}" if rng.random() < 0.8 else f"{big * small} / {big} = {small}"
+            return (
+                f"{big * small} / {small} = {big}"
+                if rng.random() < 0.8
+                else f"{big * small} / {big} = {small}"
+            )
         case 9:
             unit = rng.choice((7, 10, 12, 24, 60, 100, 1000))
             return f"{small * unit + b % unit} = {small * unit} + {b % unit}"
@@ -91,10 +101,14 @@ def _markup(rng: random.Random) -> str:
     outer, inner = rng.sample(_TAGS, 2)
     lines = [f"<{outer}>"]
     for _ in range(rng.randint(2, 5)):
-        value = rng.choice((str(rng.randint(1, 999)), rng.choice(_NOUNS), f"{rng.randint(1, 999)} {rng.choice(_NOUNS)}s"))
+        value = rng.choice(
+            (str(rng.randint(1, 999)), rng.choice(_NOUNS), f"{rng.randint(1, 999)} {rng.choice(_NOUNS)}s")
+        )
         lines.append(f"<{inner}>{value}</{inner}>")
     if rng.random() < 0.5:
-        lines.append(f'<note about="{rng.choice(("reasoning", "answer", "work"))}">{rng.choice(_PLACES)}</note>')
+        lines.append(
+            f'<note about="{rng.choice(("reasoning", "answer", "work"))}">{rng.choice(_PLACES)}</note>'
+        )
     return "\n".join([*lines, f"</{outer}>"]) + "\n"
 
 
@@ -103,7 +117,8 @@ def _prose(rng: random.Random) -> str:
     days = rng.randint(2, 9)
     pool = (
         f"Step 1: Go to the {place}. Step 2: Find the {noun}. Step 3: Bring it home.",
-        f"Step 1: Take a {noun}.\nStep 2: Put it in the {other}.\nStep 3: Close the {other}.\nStep 4: Wait {days} days.",
+        f"Step 1: Take a {noun}.\nStep 2: Put it in the {other}.\n"
+        f"Step 3: Close the {other}.\nStep 4: Wait {days} days.",
         f"The {place} was closed. Therefore, we had no {noun}.",
         f"It rained for {days} days. Therefore, the {place} was empty.",
         "Good reasoning comes before the answer.",
@@ -116,7 +131,7 @@ def _prose(rng: random.Random) -> str:
 
 
 def tokenizer_lines(seed: int, documents: int = 20_000) -> list[str]:
-    """The text the tokenizer is trained on: documents line by line, and the format's words (not its tags) often
-    enough to become pieces."""
+    """The text the tokenizer is trained on: documents line by line, and the format's words (not its tags)
+    often enough to become pieces."""
     lines = [line for i in range(documents) for line in document(seed, i).split("\n")]
     return lines + ["Step 1: reasoning", "Therefore, the answer", "Step 2: answer", "reasoning answer"] * 500

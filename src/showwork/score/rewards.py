@@ -93,8 +93,8 @@ def check_weights(weights: Mapping[str, float], parts: Mapping[str, Reward] = PA
 def expects_claims(task: Task) -> bool:
     """Whether work on this task should hold claims of substance: true if the task's own solution does, and
     without one if the gold is a number or the task is of our own generators, whose work is arithmetic at
-    every step (GRPO's tasks come without solutions). The same for every completion of the task, so that showing nothing
-    is never a way out.
+    every step (GRPO's tasks come without solutions). The same for every completion of the task, so that
+    showing nothing is never a way out.
     """
     if not task.solution:
         return task.kind in NUMERIC or task.source.startswith("worked/")

@@ -44,9 +44,9 @@ def same_answer(
     """The verdict on `answer` against `gold`, what was read as the answer, and why.
 
     `kind` is the gold's kind (inferred where it is None); `unit` is the gold's unit where its text has none;
-    `choices` are the options in order; `aliases` are other texts that are as right as the gold. A gold that
-    cannot be read as its kind gives UNGRADABLE, a blank answer MISSING, an answer of more than 200
-    characters WRONG (free text: UNGRADABLE unless equal).
+    `choices` are the options in order (for text: all the answers there can be); `aliases` are other texts
+    that are as right as the gold. A gold that cannot be read as its kind gives UNGRADABLE, a blank answer
+    MISSING, an answer of more than 200 characters WRONG (free text: UNGRADABLE unless equal).
     """
     if not answer.strip() or (len(answer) <= MAX_CHARS and not plain(answer).strip()):
         return Reading(Verdict.MISSING, None, "the answer is blank")
@@ -56,7 +56,12 @@ def same_answer(
         return Reading(Verdict.UNGRADABLE, None, "the gold answer is not a finite value")
     kind = kind or infer_kind(gold, unit=unit, choices=choices)
     if kind is Kind.TEXT:
-        return _text(answer, gold, aliases)
+        found = _text(answer, gold, aliases)
+        if choices and found.verdict is Verdict.UNGRADABLE and len(answer.strip()) <= MAX_CHARS:
+            return Reading(
+                Verdict.WRONG, found.read, "not the right one of the possible answers"
+            )  # a closed set
+        return found
     if len(answer.strip()) > MAX_CHARS:
         return Reading(Verdict.WRONG, None, f"too long: more than {MAX_CHARS} characters")
     for alias in aliases:

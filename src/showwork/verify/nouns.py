@@ -168,14 +168,17 @@ GENERIC = frozenset(
     ]
 )
 _SAME_NOUN = {
-    "people": "person", "persons": "person", "children": "child", "kids": "child", "kid": "child", "men": "man",
-    "women": "woman", "feet": "foot", "teeth": "tooth", "mice": "mouse", "geese": "goose", "oxen": "ox",
+    "people": "person", "persons": "person", "children": "child", "kids": "child", "kid": "child",
+    "men": "man", "women": "woman", "feet": "foot", "teeth": "tooth", "mice": "mouse", "geese": "goose",
+    "oxen": "ox",
     "dice": "die", "leaves": "leaf", "knives": "knife", "wolves": "wolf", "loaves": "loaf", "halves": "half",
-    "lives": "life", "wives": "wife", "shelves": "shelf", "calves": "calf", "thieves": "thief", "bike": "bicycle",
+    "lives": "life", "wives": "wife", "shelves": "shelf", "calves": "calf", "thieves": "thief",
+    "bike": "bicycle",
     "bikes": "bicycle", "pens": "pen", "pcs": "piece", "pc": "piece", "individual": "person", "buses": "bus",
     "cactus": "cactus", "cacti": "cactus", "series": "series", "species": "species", "photo": "photo",
     "photograph": "photo", "photographs": "photo", "pics": "photo", "gases": "gas", "quizzes": "quiz",
-    "movies": "movie", "cookies": "cookie", "pies": "pie", "ties": "tie", "zombies": "zombie", "calories": "calorie",
+    "movies": "movie", "cookies": "cookie", "pies": "pie", "ties": "tie", "zombies": "zombie",
+    "calories": "calorie",
     "brownies": "brownie", "smoothies": "smoothie", "selfies": "selfie", "hoodies": "hoodie", "axes": "axe",
 }  # fmt: skip
 
@@ -202,7 +205,6 @@ def singular(noun: str) -> str:
     return noun[:-1]
 
 
-
 def noun_at(text: str, start: int) -> tuple[str | None, int]:
     """The head of the noun phrase that begins at `start`, singular, and the phrase's end."""
     at, head, end = start, None, start
@@ -226,5 +228,3 @@ def noun_at(text: str, start: int) -> tuple[str | None, int]:
         if text[at : at + 1] != " ":
             break
     return (singular(head), end) if head else (None, start)
-
-

@@ -28,7 +28,7 @@ def calendar(rng: random.Random, level: int) -> Problem:
         f"Left: {n} - {weeks * 7} = {left}.",
         f"Therefore, {DAYS[day]} and {left} {'day' if left == 1 else 'days'} is {answer}.",
     )
-    return Problem(question, steps, answer, Kind.TEXT, key=(DAYS[day], n))
+    return Problem(question, steps, answer, Kind.TEXT, choices=DAYS, key=(DAYS[day], n))
 
 
 def schedule(rng: random.Random, level: int) -> Problem:

@@ -37,7 +37,7 @@ def ordering(rng: random.Random, level: int) -> Problem:
     )
     first, second = (ranked[0], ranked[1]) if most else (ranked[1], ranked[2])
     steps += [f"Compare: {values[first]} > {values[second]}.", f"Therefore, {who} has the {asked}."]
-    return Problem(question, tuple(steps), who, Kind.TEXT)
+    return Problem(question, tuple(steps), who, Kind.TEXT, choices=(a, b, c))
 
 
 def compare(rng: random.Random, level: int) -> Problem:
@@ -64,7 +64,7 @@ def compare(rng: random.Random, level: int) -> Problem:
         f"Compare: {high} > {low}.",
         f"Therefore, {who} has more.",
     )
-    return Problem(question, steps, who, Kind.TEXT)
+    return Problem(question, steps, who, Kind.TEXT, choices=(a, b))
 
 
 def sequence(rng: random.Random, level: int) -> Problem:
