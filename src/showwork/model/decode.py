@@ -24,7 +24,8 @@ from showwork.model.gemma import Gemma
 from showwork.types import Sampling
 
 CHUNK = 16  # decode steps between two looks of the host
-_PROMPT_BUCKET = 16  # prompt lengths are padded to multiples of this
+_PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
+_FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class _Settings:
 def _bucket(alive: int, rows: int) -> int:
     """The smallest of rows, rows/2, rows/4, … that holds the live rows: few shapes, so few compilations."""
     bucket = rows
-    while bucket // 2 >= max(alive, 8):
+    while bucket // 2 >= max(alive, _FEWEST):
         bucket //= 2
     return bucket
 

@@ -85,32 +85,58 @@ class Learner(GRPOLearner):
             seed=step_seed(self.seed, step, round_),
         )
 
+    def _process_accumulated_batches(
+        self, micro_batches: Any, micro_batch_sizes: Any, mode: Any
+    ) -> list[Any]:
+        """Tunix's micro-batches of a step, each cut to its own longest completion."""
+        whole = super()._process_accumulated_batches(
+            micro_batches=micro_batches, micro_batch_sizes=micro_batch_sizes, mode=mode
+        )
+        return [_trimmed(examples) for examples in whole]
+
     def _examples(self, groups: Groups) -> Examples:
+        """The step's rows, shortest completion first, so that micro-batches hold rows of similar length."""
         rows = [row for group in groups.rows for row in group]
-        pad = self.tokenizer.pad
+        order = np.argsort([len(r.tokens) for r in rows], kind="stable")
+        rows = [rows[i] for i in order]
+        pad, count = self.tokenizer.pad, len(rows)
         prompts = [self.tokenizer.encode_prompt(prompt(t, self.instruction).text) for t in groups.tasks]
-        left = np.repeat(left_pad(prompts, prompt_length(prompts), pad), self.how.group, axis=0)
-        longest = max(len(r.tokens) for r in rows)
-        length = -(-longest // _BUCKET) * _BUCKET
-        completion = np.full((len(rows), length), pad, np.int32)
-        old = np.zeros((len(rows), length), np.float32)
+        left = np.repeat(left_pad(prompts, prompt_length(prompts), pad), self.how.group, axis=0)[order]
+        lengths = np.array([len(r.tokens) for r in rows])
+        completion = np.full((count, _bucket(lengths[-1])), pad, np.int32)
+        old = np.zeros(completion.shape, np.float32)
         for i, row in enumerate(rows):
             completion[i, : len(row.tokens)] = row.tokens
             old[i, : len(row.tokens)] = row.logprobs
-        mask = np.arange(length) < np.array([len(r.tokens) for r in rows])[:, None]
+        mask = np.arange(completion.shape[1]) < lengths[:, None]
         micros = self.how.prompts // (self.how.micro_prompts or self.how.prompts)
-        tokens = jnp.concatenate([jnp.asarray(left), jnp.asarray(completion)], axis=1)
+        reference = old.copy()
+        for part in np.split(np.arange(count), micros) if self.how.beta else ():
+            last = _bucket(lengths[part[-1]])
+            tokens = np.concatenate([left[part], completion[part, :last]], axis=1)
+            reference[part, :last] = self.reference(jnp.asarray(tokens), last)
         make: Any = Examples  # type checkers do not see the fields that flax's dataclass inherits
         return make(
             prompt_ids=jnp.asarray(left),
             prompt_mask=jnp.asarray(left != pad),
             completion_ids=jnp.asarray(completion),
             completion_mask=jnp.asarray(mask),
-            advantages=jnp.asarray(advantages(groups.scores)),
-            ref_per_token_logps=self.reference(tokens, length) if self.how.beta else jnp.asarray(old),
+            advantages=jnp.asarray(advantages(groups.scores)[order]),
+            ref_per_token_logps=jnp.asarray(reference),
             old_per_token_logps=jnp.asarray(old),
             weight=jnp.asarray(mask * np.float32(micros / mask.sum())),
         )
+
+
+def _bucket(length: int) -> int:
+    return -(-int(length) // _BUCKET) * _BUCKET
+
+
+def _trimmed(x: Any) -> Any:
+    """The examples without the columns in which no row has a token."""
+    last = _bucket(np.asarray(x.completion_mask).sum(axis=1).max())
+    names = ("completion_ids", "completion_mask", "ref_per_token_logps", "old_per_token_logps", "weight")
+    return x.replace(**{name: getattr(x, name)[:, :last] for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ class MasterState(NamedTuple):
 
 
 def schedule(learning_rate: float, warmup: float, steps: int) -> optax.Schedule:
-    """Linear from 0 over the first `warmup` share of the steps, then half a cosine to a tenth of the peak
-    at the last step."""
+    """Linear over the first `warmup` share of the steps (the first one moves already), then half a cosine
+    to a tenth of the peak at the last step."""
     rise = max(1, round(warmup * steps))
     return optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, rise, max(steps, rise + 1), 0.1 * learning_rate
+        learning_rate / (rise + 1), learning_rate, rise, max(steps, rise + 1), 0.1 * learning_rate
     )
 
 
