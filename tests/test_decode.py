@@ -120,7 +120,7 @@ def test_the_end_is_kept_and_only_the_end_ends() -> None:
 def test_greedy_is_the_argmax_of_plain_forward_passes() -> None:
     greedy = rows(how=Sampling(temperature=0.0, max_tokens=24), n=1)
     for prompt, (row,) in zip(ids(), greedy, strict=True):
-        whole = logits(model(), [[*prompt, *text(row)]])[0, len(prompt) - 1 : -1]
+        whole = np.array(logits(model(), [[*prompt, *text(row)]])[0, len(prompt) - 1 : -1])
         whole[:, tokenizer().pad] = -np.inf
         assert whole.argmax(axis=1).tolist() == text(row)
 

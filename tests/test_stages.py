@@ -19,6 +19,7 @@ SMALL = [
     "data.worked.test=48",
     "sft.traces=64",
     "sft.epochs=1",
+    "sft.batch=32",
     "sft.eval_every=1",
     "grpo.steps=2",
     "grpo.prompts=4",
@@ -177,7 +178,7 @@ BAD = [
     (["grpo.group=1"], "grpo.group"),
     (["sft.learning_rate=fast"], "sft.learning_rate"),
     (["model.prompt=polite"], "polite"),
-    (["data.worked.test=100000000"], "different test tasks"),
+    (["data.worked.test=100000000"], "different train tasks"),
 ]
 
 
