@@ -57,7 +57,7 @@ def text(row: Decoded) -> list[int]:
 def test_sampled_log_probabilities_are_the_trainers(temperature: float) -> None:
     groups = rows(how=replace(HOT, temperature=temperature))
     pad, length = tokenizer().pad, prompt_length(ids())
-    assert len({len(p) for p in ids()}) == 4 and length > model().config.sliding_window_size
+    assert len({len(p) for p in ids()}) == 4 and length > (model().config.sliding_window_size or 0)
     every = flat(groups)
     tokens = np.full((len(every), length + HOT.max_tokens), pad, np.int32)
     tokens[:, :length] = np.repeat(left_pad(ids(), length, pad), 4, axis=0)

@@ -1,6 +1,8 @@
 """Laws of the optimizer: float32 masters move what bfloat16 cannot, and the schedule has the planned
 steps."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,17 +52,17 @@ def test_a_master_is_no_alias(kind: type) -> None:
     """Parameters and masters are both donated at every step; one buffer cannot be given away twice."""
     weight = jnp.ones((3,), kind)
     tx = adapter_optimizer(schedule(1e-3, 0.1, 10))
-    state = tx.init(weight)
+    state: Any = tx.init(weight)
     assert state.master.unsafe_buffer_pointer() != weight.unsafe_buffer_pointer()
     step = jax.jit(lambda w, s: tx.update(jnp.ones_like(w), s, w), donate_argnums=(0, 1))
     change, state = step(weight, state)
-    assert change.dtype == jnp.float32 and state.master.dtype == jnp.float32
+    assert change.dtype == jnp.float32 and jax.tree.leaves(state)[0].dtype == jnp.float32
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(100, 0.1), (7, 0.0), (20, 0.25), (1, 0.1), (2, 0.9)])
 def test_the_schedule_has_exactly_the_planned_steps(steps: int, warmup: float) -> None:
     rate = schedule(2e-3, warmup, steps)
-    values = [float(rate(k)) for k in range(steps + 1)]
+    values = [float(np.asarray(rate(k))) for k in range(steps + 1)]
     peak = max(1, round(warmup * steps))
     assert 0 < values[0] <= 2e-3 / 2 + 1e-9
     assert max(values) == pytest.approx(2e-3) and values.index(max(values)) == min(peak, steps)
@@ -68,7 +70,7 @@ def test_the_schedule_has_exactly_the_planned_steps(steps: int, warmup: float) -
     assert values[peak:] == sorted(values[peak:], reverse=True)
     if steps > peak:
         assert values[steps] == pytest.approx(2e-4)
-    assert float(rate(steps + 50)) == pytest.approx(2e-4)
+    assert float(np.asarray(rate(steps + 50))) == pytest.approx(2e-4)
 
 
 def test_gradients_are_clipped_to_a_global_norm() -> None:

@@ -84,7 +84,7 @@ def decode(
     chunks = -(-how.max_tokens // CHUNK)
     rows = left_pad(prompts, length, pad)
     cache, logits, valid = _prefill(graph, state, rows, pad, size=length + chunks * CHUNK)
-    index = np.repeat(np.arange(len(prompts)), n)  # the prompt of each live row
+    index = [p for p in range(len(prompts)) for _ in range(n)]  # the prompt of each row
     if n > 1:
         cache, logits, valid = _take((cache, logits, valid), jnp.asarray(index))
     keys = _row_keys(

@@ -6,6 +6,8 @@ over [rows × time, width] instead of [rows, time, width], which XLA's CPU backe
 A subclass, not a function of ours, because qwix adds LoRA only to what the root's `__call__` reaches.
 """
 
+from typing import Any
+
 import jax
 from flax import nnx
 from tunix.models.gemma3.model import FeedForward, Gemma3, ModelConfig
@@ -14,7 +16,7 @@ from tunix.models.gemma3.model import FeedForward, Gemma3, ModelConfig
 class FlatFeedForward(FeedForward):
     """Tunix's feed-forward on a flattened batch."""
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Any) -> Any:
         return super().__call__(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 
@@ -29,13 +31,13 @@ class Gemma(Gemma3):
 
     def __call__(
         self,
-        last_tokens,
-        positions=None,
-        cache=None,
-        attention_mask=None,
+        last_tokens: Any,
+        positions: Any = None,
+        cache: Any = None,
+        attention_mask: Any = None,
         output_hidden_states: bool = False,
         *,
-        images=None,
+        images: Any = None,
         decode_only_last_token: bool = False,
     ):
         """Logits [batch, time, vocabulary] (time is 1 with `decode_only_last_token`) and the new cache."""

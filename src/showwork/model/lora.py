@@ -25,7 +25,8 @@ def add_lora(model: Gemma, rank: int, alpha: float, seed: int) -> Gemma:
     """A model that shares the base's arrays and adds adapters scaled by alpha / rank; B is zero, so the
     numbers are the base's until training moves them."""
     provider = qwix.LoraProvider(module_path=MODULES, rank=rank, alpha=alpha)
-    return qwix.apply_lora_to_model(model, provider, rngs=nnx.Rngs(seed), **model.get_model_input())
+    added: Any = qwix.apply_lora_to_model(model, provider, rngs=nnx.Rngs(seed), **model.get_model_input())
+    return added
 
 
 def adapter(model: Gemma) -> dict[str, np.ndarray]:

@@ -43,7 +43,9 @@ class Rollout(BaseRollout):
             self._structure, nnx.state(self._model), ids, n, how, pad=self._tokenizer.pad, ends=ends
         )
 
-    def generate(self, prompts: list[str], rollout_config: RolloutConfig) -> RolloutOutput:
+    def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  (Tunix passes no more than this)
+        self, prompts: list[str], rollout_config: RolloutConfig
+    ) -> RolloutOutput:
         """Tunix's call: prompts repeated group-wise, one completion for each."""
         distinct = list(dict.fromkeys(prompts))
         n = len(prompts) // len(distinct)

@@ -51,7 +51,9 @@ class Learner(GRPOLearner):
     reference: Callable[[Array, int], Array]
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
-    def _generate_and_compute_advantage(self, training_input: dict[str, Any], mode: Any = None) -> Examples:
+    def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, training_input: Any, mode: Any = None
+    ) -> Examples:
         """Called by Tunix with prompts already repeated group-wise; `task` holds each row's place in the
         step."""
         step = self.rl_cluster.global_steps
@@ -128,7 +130,7 @@ class Learner(GRPOLearner):
         )
 
 
-def _bucket(length: int) -> int:
+def _bucket(length: Any) -> int:
     return -(-int(length) // _BUCKET) * _BUCKET
 
 
