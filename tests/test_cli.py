@@ -1,6 +1,8 @@
 """The command line: exit codes, one-line errors, what it loads, and what it says while it works."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 from io import StringIO
@@ -193,10 +195,52 @@ def test_check_and_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     row = {"id": "<b>", "question": "2 and 3?", "steps": ["2 + 3 = 5", "5 * 2 = 11"]}
     file.write_bytes(json.dumps(row).encode() + b"\n\xff\xfe\n")
     code, out, err = called(capsys, "check", str(file), "--html", str(page))
-    assert code == 0 and err == "" and "✗ 10" in out and "line 2: not JSON" in out
-    assert "✗ 10" in page.read_text() and "<b>" not in page.read_text()
-    code, out, _ = called(capsys, "check", str(file), "--json")
-    assert json.loads(out.splitlines()[0])["first_false"] == 2
+    assert code == 0 and err == "" and "✗ 10" in page.read_text() and "<b>" not in page.read_text()
+    checked, bad = map(json.loads, out.splitlines())  # no terminal: lines of JSON
+    assert checked["first_false"] == 2 and bad["line"] == 2 and "not JSON" in bad["error"]
+    assert called(capsys, "check", str(file), "--json")[1] == out
+
+
+def test_check_on_a_terminal_marks_the_claims(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"id": 1, "steps": ["2 + 3 = 5", "5 * 2 = 11"]}) + "\nnonsense\n")
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "showwork.cli", "check", str(file)]
+    with subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL) as running:
+        os.close(theirs)
+        out = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while more := os.read(ours, 4096):
+                out += more
+    os.close(ours)
+    assert running.returncode == 0 and "✗ 10".encode() in out and b"line 2: not JSON" in out
+    assert b"2 claims checked, 1 false, first in step 2" in out
+
+
+def test_grade_page_changes_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
+    rows = [{"id": 1, "prediction": "$1,200", "gold": "1200"}, {"id": 2, "prediction": "?", "gold": "6"}, {}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, out, err = called(capsys, "grade", str(file), "--json", "--html", str(page))
+    assert code == 0 and err == ""
+    assert [set(json.loads(line)) for line in out.splitlines()] == [
+        {"id", "verdict", "read", "reason"},
+        {"id", "verdict", "read", "reason"},
+        {"id", "line", "error"},
+    ]
+    assert out == called(capsys, "grade", str(file), "--json")[1]
+    assert "$1,200" in page.read_text() and "line 3" in page.read_text()
+
+
+@pytest.mark.parametrize("verb", ["grade", "check"])
+def test_no_text_stops_a_file(tmp_path: Path, verb: str) -> None:
+    """Half characters, and bytes that are no UTF-8 on standard input too, spoil nothing but themselves."""
+    row = {"id": "\ud800", "prediction": "\ud800 5", "gold": "5", "steps": ["\ud800 2 + 3 = 5"]}
+    done = process(verb, "-", "--json", given=json.dumps(row).encode() + b'\n\xff\xfe\n{"id": [1]}\n')
+    assert (done.returncode, done.stderr) == (0, b"")
+    first, second, third = map(json.loads, done.stdout.splitlines())
+    assert first["id"] == "\ud800" and "error" not in first
+    assert second["line"] == 2 and "not JSON" in second["error"] and third["id"] == [1]
 
 
 # The screen

@@ -5,12 +5,13 @@ load JAX.
 """
 
 import importlib.util
+import io
 import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,7 @@ Overrides = Annotated[
 Folder = Annotated[Path | None, typer.Option("--dir", help="the run directory [runs/<name of the recipe>]")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing but the result")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
-Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each step")]
+Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each row")]
 # Read by `main` from the arguments themselves; declared so that every verb accepts and explains it.
 Debug = Annotated[bool, typer.Option("--debug", help="show where an error comes from")]
 
@@ -92,6 +93,7 @@ def grade(
     text: Annotated[str, typer.Option(help="what predictions are: answer or trace")] = "answer",
     kind: Annotated[str | None, typer.Option(help="the kind of rows without one, e.g. number, money")] = None,
     unit: Annotated[str | None, typer.Option(help="the unit of rows without one")] = None,
+    page: Page = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -99,19 +101,27 @@ def grade(
     with --json every row.
     """
     from showwork.types import Kind
-    from showwork.verify.files import grade_file
+    from showwork.verify.files import grade_file, tally
 
     if kind is not None and kind not in tuple(Kind):
         raise ValueError(f"--kind {kind!r} is none of {', '.join(Kind)}")
-    counts: dict[str, int] = {}
-    for row in grade_file(_lines(file), Kind(kind) if kind else None, unit=unit, text=text):
-        verdict = row.get("verdict", "unreadable")
-        counts[verdict] = counts.get(verdict, 0) + 1
-        if as_json or verdict != "right":
-            print(json.dumps(row, ensure_ascii=not as_json))
+    rows: list[dict[str, Any]] = []
+    verdicts: list[str] = []
+    known = Kind(kind) if kind else None
+    for row in grade_file(_lines(file), known, unit=unit, text=text, texts=page is not None):
+        if page is not None:
+            rows.append(row)
+            row = {name: value for name, value in row.items() if name not in ("prediction", "gold")}
+        verdicts.append(row.get("verdict", "unreadable"))
+        if as_json or verdicts[-1] != "right":
+            print(_json_line(row, ascii_only=not as_json))
     if not as_json:
-        total = sum(counts.values())
-        print(", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) + f" of {total}")
+        print(tally(verdicts))
+    if page is not None:
+        from showwork.run import write_text
+        from showwork.show.checked import graded_page
+
+        write_text(page, graded_page(rows, title=f"Graded answers: {file.name}"))
 
 
 @app.command()
@@ -121,22 +131,25 @@ def check(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Check the work in a file, claim by claim; no gold answers are needed."""
-    from rich.console import Console
+    """Check the work in a file, claim by claim; no gold answers are needed.
 
-    from showwork.run import write_text
-    from showwork.show import checked
+    A terminal gets the text with its claims marked; a pipe, or --json, a line of JSON for each row.
+    """
     from showwork.verify.files import check_file
 
-    rows, console = [], Console()
+    rows = []
+    show = None if as_json or not sys.stdout.isatty() else _on_terminal()
     for row in check_file(_lines(file)):
-        if as_json:
-            print(json.dumps(row, ensure_ascii=False))
+        if show is None:
+            print(_json_line(row))
         else:
-            console.print(checked.screen(row))
+            show(row)
         if page is not None:
             rows.append(row)
     if page is not None:
+        from showwork.run import write_text
+        from showwork.show import checked
+
         write_text(page, checked.page(rows, title=f"Checked traces: {file.name}"))
 
 
@@ -166,10 +179,27 @@ def _train(
 def _lines(file: Path) -> Iterator[str]:
     """The lines of a file; of standard input for "-". Bytes that are no UTF-8 spoil their line only."""
     if str(file) == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
         yield from sys.stdin
         return
     with open(file, encoding="utf-8", errors="replace") as opened:
         yield from opened
+
+
+def _on_terminal() -> Callable[[dict[str, Any]], None]:
+    """What shows one checked row on the terminal."""
+    from rich.console import Console
+
+    from showwork.show.checked import screen
+
+    console = Console()
+    return lambda row: console.print(screen(row))
+
+
+def _json_line(row: dict[str, Any], ascii_only: bool = False) -> str:
+    """The row as one line of JSON. Half characters, which JSON can name and UTF-8 cannot hold, stay named."""
+    return json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace").decode()
 
 
 def _print(result: dict[str, Any], as_json: bool) -> None:

@@ -1,7 +1,7 @@
-"""Checked traces made visible: claims marked in place, on the terminal and on a page of its own.
+"""Checked traces and graded answers made visible, on the terminal and on pages of their own.
 
-Both take the rows of `verify.files.check_file`. A false claim is never told by colour alone: it is
-underlined, has a sign, and its true value stands beside it.
+They take the rows of `verify.files`. Nothing is told by colour alone: a false claim is underlined, has a
+sign, and its true value stands beside it; a verdict has its sign and its word.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,9 +12,12 @@ from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from showwork.verify.files import tally
+
 Row = Mapping[str, Any]
 
 SIGNS = {"true": "✓", "false": "✗", "unknown": "?"}
+VERDICTS = {"right": "✓", "wrong": "✗"}  # all others: ?
 _STYLES = {"true": "green", "false": "bold red underline", "unknown": "yellow"}
 _SPOKEN = {"true": "true", "false": "false", "unknown": "not decided"}
 _FINDINGS = {
@@ -61,7 +64,7 @@ def beside(check: Mapping[str, Any]) -> str:
 def screen(row: Row) -> RenderableType:
     """One row for the terminal: the text with its claims marked, then the findings and the score."""
     if "error" in row:
-        return Text(f"line {row['line']}: {row['error']}", style="red")
+        return Text(f"line {row['line']}: {_printable(row['error'])}", style="red")
     body = Text()
     last: object = None
     for piece, check in pieces(row):
@@ -72,7 +75,7 @@ def screen(row: Row) -> RenderableType:
             if check is not last:
                 body.append(f" [{beside(check)}]", style="bold red" if check["truth"] == "false" else "dim")
         last = check
-    lines: list[RenderableType] = [Text(f"{row['id']}", style="bold"), body]
+    lines: list[RenderableType] = [Text(_shown(row["id"]), style="bold"), body]
     for flag in row["flags"]:
         where = f"step {flag['step']}: " if flag["step"] else ""
         lines.append(
@@ -88,7 +91,7 @@ def summary(row: Row) -> str:
     wrong = sum(c["truth"] == "false" for c in checks)
     first = f", first in step {row['first_false']}" if row["first_false"] else ""
     score = "no score: nothing to check" if row["score"] is None else f"score {row['score']:.2f}"
-    return f"{len(checks)} claims checked, {wrong} false{first}; {score}"
+    return f"{len(checks)} claim{'' if len(checks) == 1 else 's'} checked, {wrong} false{first}; {score}"
 
 
 def _printable(text: str) -> str:
@@ -96,7 +99,12 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
 
 
-_PAGE = """<!doctype html>
+def _shown(value: object) -> str:
+    """Any value of a row as printable text: an id may be whatever JSON allows."""
+    return _printable(str(value))
+
+
+_HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -130,33 +138,71 @@ h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .claim:focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 ul { margin: .5rem 0; padding-left: 1.2rem; }
 li.wrong { color: var(--bad); }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: start; vertical-align: top; padding: .4rem .6rem .4rem 0; border-top: 1px solid
+  var(--line); overflow-wrap: anywhere; min-width: 5rem; }
+td.given { white-space: pre-wrap; }
+.verdict { white-space: nowrap; font-weight: 600; }
+.right { color: var(--good); }
+.wrong, .error { color: var(--bad); }
+.missing, .ungradable { color: var(--open); }
+summary { cursor: pointer; }
 </style>
 </head>
 <body>
 <main>
 <h1>{{ title }}</h1>
-<p class="note">{{ rows|length }} traces, {{ wrong }} with a false claim{% if bad %}, {{ bad }} lines that
-could not be read{% endif %}. ✓ holds, ✗ false with the true value, ? not decided. Reasons: hover, or
-move with Tab.</p>
+"""
+_FOOT = """</main>
+</body>
+</html>
+"""
+_CHECKED = """<p class="note">{{ rows|length }} traces, {{ wrong }} with a false claim{% if bad %}, {{ bad }}
+lines that could not be read{% endif %}. ✓ holds, ✗ false with the true value, ? not decided. Reasons: hover,
+or move with Tab.</p>
 {% for row in rows %}
 <article>
-<h2>{{ row.id if row.id is not none else 'no id' }}</h2>
+<h2>{{ row.id|shown if row.id is not none else 'no id' }}</h2>
 {% if row.error is defined %}
-<p class="false">line {{ row.line }}: {{ row.error }}</p>
+<p class="false">line {{ row.line }}: {{ row.error|shown }}</p>
 {% else %}
-{% if row.question %}<p class="question" dir="auto">{{ row.question|printable }}</p>{% endif %}
+{% if row.question %}<p class="question" dir="auto">{{ row.question|shown }}</p>{% endif %}
 <p class="trace" dir="auto">{{ row|marked }}</p>
 {% if row.flags %}<ul>
 {% for flag in row.flags %}<li{% if flag.finding != 'unused' %} class="wrong"{% endif %}>{{
-flag.finding|finding }}{% if flag.step %}, step {{ flag.step }}{% endif %}: {{ flag.detail|printable }}</li>
+flag.finding|finding }}{% if flag.step %}, step {{ flag.step }}{% endif %}: {{ flag.detail|shown }}</li>
 {% endfor %}</ul>{% endif %}
 <p class="note">{{ row|summary }}</p>
 {% endif %}
 </article>
 {% endfor %}
-</main>
-</body>
-</html>
+"""
+_GRADED = """<p class="note">{{ tally }}. ✓ the answer is the gold one, ✗ it is not, ? cannot be told.</p>
+<div class="table" role="region" aria-label="Answers" tabindex="0">
+<table>
+<thead><tr><th scope="col">id</th><th scope="col">verdict</th><th scope="col">prediction</th>
+<th scope="col">gold</th><th scope="col">read as</th><th scope="col">why</th></tr></thead>
+<tbody>
+{% for row in rows %}
+<tr><th scope="row" dir="auto">{{ row.id|shown if row.id is not none else 'no id' }}</th>
+{% if row.error is defined %}
+<td class="verdict error">✗ unreadable</td>
+<td class="error" colspan="4">line {{ row.line }}: {{ row.error|shown }}</td>
+{% else %}
+<td class="verdict {{ row.verdict }}">{{ signs.get(row.verdict, '?') }} {{ row.verdict }}</td>
+<td class="given" dir="auto">{% if row.prediction|length > 300 %}<details><summary>{{
+row.prediction[:300]|shown }}…</summary>{{ row.prediction|shown }}</details>{% else %}{{
+row.prediction|shown }}{% endif %}</td>
+<td class="given" dir="auto">{{ row.gold|shown }}</td>
+<td dir="auto">{{ row.read|shown if row.read is not none else '' }}</td>
+<td dir="auto">{{ row.reason|shown }}</td>
+{% endif %}
+</tr>
+{% endfor %}
+</tbody>
+</table>
+</div>
 """
 _CLAIM = """<span class="claim {{ c.truth }}" tabindex="0" aria-describedby="{{ name }}">{{ piece }}<span
 class="sign">{{ beside }}</span><span class="why" role="tooltip" id="{{ name }}">{{ spoken }}: {{ c.claim }} —
@@ -168,7 +214,7 @@ def page(rows: Iterable[Row], title: str = "Checked traces") -> str:
     reachable by mouse and by keyboard. All text is escaped."""
     rows = list(rows)
     env = Environment(autoescape=True)
-    env.filters.update(printable=_printable, finding=_FINDINGS.__getitem__, summary=summary)
+    env.filters.update(shown=_shown, finding=_FINDINGS.__getitem__, summary=summary)
     claim = env.from_string(_CLAIM)
     count = 0
 
@@ -196,4 +242,19 @@ def page(rows: Iterable[Row], title: str = "Checked traces") -> str:
     env.filters["marked"] = marked
     wrong = sum(bool(r.get("first_false")) for r in rows)
     bad = sum("error" in r for r in rows)
-    return env.from_string(_PAGE).render(rows=rows, title=title, wrong=wrong, bad=bad)
+    template = env.from_string(_HEAD + _CHECKED + _FOOT)
+    return template.render(rows=rows, title=_printable(title), wrong=wrong, bad=bad)
+
+
+def graded_page(rows: Iterable[Row], title: str = "Graded answers") -> str:
+    """A page as `page` makes them, of rows of `grade_file` with their texts: one line of a table each."""
+    rows = list(rows)
+    env = Environment(autoescape=True)
+    env.filters["shown"] = _shown
+    template = env.from_string(_HEAD + _GRADED + _FOOT)
+    return template.render(
+        rows=rows,
+        title=_printable(title),
+        tally=tally(r.get("verdict", "unreadable") for r in rows),
+        signs=VERDICTS,
+    )

@@ -4,6 +4,7 @@ The two functions behind `showwork grade` and `showwork check`; reading and writ
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,13 +17,19 @@ Row = dict[str, Any]
 
 
 def grade_file(
-    lines: Iterable[str], kind: Kind | None = None, *, unit: str | None = None, text: str = "answer"
+    lines: Iterable[str],
+    kind: Kind | None = None,
+    *,
+    unit: str | None = None,
+    text: str = "answer",
+    texts: bool = False,
 ) -> Iterator[Row]:
     """For each line `{"id", "prediction", "gold", "kind"?, "unit"?, "choices"?, "aliases"?}` a row
     `{"id", "verdict", "read", "reason"}`; for a line that cannot be read, `{"id", "line", "error"}`.
 
     `kind` and `unit` hold for rows without their own. `text` says what predictions are: `answer`, or `trace`
-    for whole completions, of which the answer block is graded.
+    for whole completions, of which the answer block is graded. With `texts`, rows that could be read
+    also hold the "prediction" and "gold" they came with.
 
     >>> list(grade_file(['{"id": 1, "prediction": "$1,200", "gold": "1200"}']))[0]["verdict"]
     'right'
@@ -43,19 +50,32 @@ def grade_file(
         except (ValueError, TypeError) as error:
             yield _error(row, number, error)
             continue
-        if text == "trace":
-            answer = parse(prediction).answer
-            if answer is None:
-                yield {"id": row.get("id"), "verdict": "missing", "read": None, "reason": "no answer block"}
-                continue
-            prediction = answer
-        reading = same_answer(prediction, gold, own, unit=own_unit, choices=choices, aliases=aliases)
+        source = {"prediction": prediction, "gold": gold} if texts else {}
+        answer = parse(prediction).answer if text == "trace" else prediction
+        if answer is None:
+            missing = {"verdict": "missing", "read": None, "reason": "no answer block"}
+            yield {"id": row.get("id"), **missing, **source}
+            continue
+        reading = same_answer(answer, gold, own, unit=own_unit, choices=choices, aliases=aliases)
         yield {
             "id": row.get("id"),
             "verdict": reading.verdict.value,
             "read": reading.read,
             "reason": reading.reason,
+            **source,
         }
+
+
+def tally(verdicts: Iterable[str]) -> str:
+    """How many of each, in one line.
+
+    >>> tally(["right", "wrong", "right", "unreadable"])
+    '2 right, 1 unreadable, 1 wrong of 4'
+    """
+    counts = Counter(verdicts)
+    if not counts:
+        return "no rows"
+    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) + f" of {counts.total()}"
 
 
 def check_file(lines: Iterable[str]) -> Iterator[Row]:
