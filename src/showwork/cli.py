@@ -176,7 +176,9 @@ def _train(
         screen = Screen(quiet=quiet)
         command = ["showwork", verb, str(file), *(overrides or ())]
         do = stages.run_all if verb == "run" else stages.pretrain
-        _print(do(recipe, opened, deadline, screen, command), as_json)
+        result = do(recipe, opened, deadline, screen, command)
+        if as_json:  # a person has seen the table
+            _print(result, as_json)
 
 
 def _lines(file: Path) -> Iterator[str]:

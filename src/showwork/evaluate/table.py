@@ -7,6 +7,7 @@ directory.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -46,9 +47,11 @@ def stage_table(
     """The table for the terminal. `summaries`: stage → `Summary.to_json()`; `pairs`: (before, after) →
     `harness.paired(before, after)`.
     """
-    table = Table(title=title)
+    # Eighty columns hold it: a terminal of the usual width, and a log.
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    short = {"capability": "capable", "truncated": "cut"}
     for i, column in enumerate(COLUMNS):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        table.add_column(short.get(column, column), justify="right" if i else "left", no_wrap=True)
     for cells in stage_rows(summaries):
         table.add_row(*(Text(cell) for cell in cells))
     return Group(table, *(Text(line) for line in _lines(pairs)))
