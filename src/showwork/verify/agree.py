@@ -3,6 +3,7 @@
 Only the two sides count; nothing is known here of the question or of other steps.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from showwork.verify.units import Unit, find_units
 
 _QUARTER = (Unit("quarter", "money:usd", Fraction(1, 4)),)  # the coin; the table has no word for it
 _SIGNS = {"$": "$", "€": "€", "£": "£", "¢": "¢"}
+_NAMED_REMAINDER = re.compile(
+    r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?|r)\s+([0-9]{1,9})(?![\d/]|\.\d)"
+)
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
 
@@ -107,9 +111,21 @@ def _same(
     whole = right.operators == 0 and Fraction(rhs).denominator == 1 and Fraction(lhs).denominator != 1
     if whole and lhs > rhs == lhs // 1 and any(t.text == "/" for t in tokens[left.lo : left.hi]):
         after = tail[:80].lower()
+        if _is_wrong_remainder(tokens, left, rhs, after):
+            return ""
         if any(word in after for word in _REMAINDER) or after.lstrip().startswith("r "):
             return "the whole part, with a remainder"
     return ""
+
+
+def _is_wrong_remainder(tokens: Sequence[Token], left: Side, quotient: Number, after: str) -> bool:
+    """Whether another remainder is named right after a division of two numbers than it has."""
+    parts = [t for t in tokens[left.lo : left.hi] if t.kind != WORD]
+    named = _NAMED_REMAINDER.match(after)
+    if named is None or len(parts) != 3 or parts[1].text != "/":
+        return False
+    above, below = parts[0].value, parts[2].value
+    return above is not None and below is not None and above - below * quotient != int(named.group(1))
 
 
 def _scaled(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
@@ -143,7 +159,8 @@ def rounds_to(
     if relation == "≈":
         if not part and whole.endswith("0"):
             unit *= 10 ** (len(whole) - len(whole.rstrip("0")))
-        return gap <= unit
+        # Two decimals and more are rounded, or cut: 1/3 is not ≈ 0.34.
+        return gap <= unit / 2 or (gap <= unit and (len(part) < 2 or abs(stated) < abs(exact)))
     if len(part) < 2 and len((whole + part).lstrip("0")) < 3:
         return False
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from showwork.verify.spoken import ROUGH, SAID
 from showwork.verify.tokens import CLOSE, MARK, NUM, OP, OPEN, REL, WORD, Token
+from showwork.verify.units import find_units
 
 MAX_UNIT_WORDS = 12  # between a number and the operator after it
 MAX_LEADING_WORDS = 4  # between an operator and the number after it: `8 + Riley's 5`
@@ -293,6 +294,8 @@ class Reader:
         # `3C = 24`, `2m + 5 = 9`: a letter glued to a number is a unit only where several numbers have it
         if i == 0 or self.tokens[i - 1].end != self.tokens[i].start or not word.isalpha():
             return False
+        if i > 1 and self.tokens[i - 1].text == "/" and find_units(f"{self.tokens[i - 2].text}/{word}"):
+            return False  # `60 km/h`
         if word.isupper():
             return True
         glued = sum(

@@ -16,13 +16,16 @@ _EQUALS = {"equals", "equal", "is", "are", "makes", "gives", "was", "were"}
 ROUGH = {"about", "approximately", "roughly", "around"}
 _PARTS = {"half", "third", "thirds", "quarter", "quarters", "fourth", "fourths", "fifth", "fifths", "tenth"}
 _FOLDS = {"twice": 2, "double": 2, "triple": 3}
-_OF_TWO = {"sum": "+", "difference": "-", "product": "*", "quotient": "/"}
+_POWERS = {"squared": 2, "cubed": 3}
+_OF_TWO = {"difference": "-", "quotient": "/"}
+_OF_MANY = _OF_TWO | {"sum": "+", "product": "*", "average": "+", "mean": "+"}
+_MAX_TERMS = 12
 _COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
 _MORE = {
     "more", "less", "fewer", "times", "of", "greater", "larger", "smaller", "older", "younger", "percent",
     "or", "longer", "shorter", "higher", "lower", "faster", "slower", "multiplied", "plus", "minus", "to",
 }  # fmt: skip
-_SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_TWO) | {"of"}
+_SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_MANY) | set(_POWERS) | {"of"}
 SAID = "said"  # the sign of an operator that was a word
 
 
@@ -57,9 +60,14 @@ def rewrite(tokens: list[Token]) -> list[Token]:
                     token = Token(OP, "*", token.end, token.end, None, SAID)
             elif word in _EQUALS:
                 token, step = _relation(tokens, i, word)
-            elif word in _OF_TWO and (two := _of_two(tokens, i, word)):
-                out.extend(two[:-1])
-                token, step = two[-1], 5
+            elif word in _POWERS:
+                if out and out[-1].kind == NUM:
+                    out.append(Token(OP, "^", token.start, token.start, None, SAID))
+                    token = Token(NUM, token.text, token.start, token.end, _POWERS[word])
+            elif word in _OF_MANY and (many := _of_many(tokens, i, word)):
+                parts, step = many
+                out.extend(parts[:-1])
+                token = parts[-1]
         out.append(token)
         i += step
     return out
@@ -131,26 +139,46 @@ def _relation(tokens: Sequence[Token], i: int, word: str) -> tuple[Token, int]:
     return Token(REL, "is≈" if rough else "is", tokens[i].start, tokens[at - 1].end), at - i
 
 
-def _of_two(tokens: Sequence[Token], i: int, word: str) -> list[Token]:
-    """`sum of 3 and 4`, `difference between 9 and 4` as five tokens of an expression in brackets."""
-    part = tokens[i + 1 : i + 5]
-    if len(part) < 4 or part[0].text not in ("of", "between") or part[2].text != "and":
-        return []
-    if part[1].kind != NUM or part[3].kind != NUM:
-        return []
-    if len(tokens) > i + 5 and tokens[i + 5].text in ("and", ","):
-        return []
-    left, right = part[1], part[3]
+def _of_many(tokens: Sequence[Token], i: int, word: str) -> tuple[list[Token], int] | None:
+    """`sum of 3, 4 and 5`, `difference between 9 and 4`, `average of 2 and 6` as an expression in brackets,
+    and how many tokens were read; None where it is something else."""
+    n = len(tokens)
+    if i + 4 >= n or tokens[i + 1].text not in ("of", "between"):
+        return None
+    terms: list[Token] = []
+    joints: list[Token] = []
+    at = i + 2
+    while at < n and tokens[at].kind == NUM and len(terms) < _MAX_TERMS:
+        terms.append(tokens[at])
+        at += 1
+        if joints and joints[-1].text == "and":
+            break
+        if at + 1 < n and tokens[at].text == "," and tokens[at + 1].text == "and":
+            at += 1
+        if at >= n or tokens[at].text not in (",", "and"):
+            return None
+        joints.append(tokens[at])
+        at += 1
+    if len(terms) < 2 or len(joints) != len(terms) - 1 or (len(terms) > 2 and word in _OF_TWO):
+        return None
+    if at < n and tokens[at].text in ("and", ","):
+        return None
+    left, right = terms[0], terms[1]
     if (
         word == "difference"
         and left.value is not None
         and right.value is not None
         and left.value < right.value
     ):
-        left, right = right, left
-    operator = Token(OP, _OF_TWO[word], part[2].start, part[2].end, None, SAID)
-    opening = Token(OPEN, "(", tokens[i].start, tokens[i].start)
-    return [opening, left, operator, right, Token(CLOSE, ")", part[3].end, part[3].end)]
+        terms.reverse()
+    start, end = tokens[i].start, tokens[at - 1].end
+    out = [Token(OPEN, "(", start, start), terms[0]]
+    for joint, term in zip(joints, terms[1:], strict=True):
+        out += [Token(OP, _OF_MANY[word], joint.start, joint.end, None, SAID), term]
+    out.append(Token(CLOSE, ")", end, end))
+    if word in ("average", "mean"):
+        out += [Token(OP, "/", end, end, None, SAID), Token(NUM, word, start, end, len(terms))]
+    return out, at - i
 
 
 def _is_share(out: Sequence[Token]) -> bool:

@@ -34,7 +34,7 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
     for number, step in enumerate(trace.steps, 1):
         text = step.text if len(step.text) <= budget else step.text[:budget]
         budget -= len(text)
-        if any(c in text for c in "=≈<>≥≤~") or _may_speak(text):
+        if any(c in text for c in "=≈<>≥≤≠≅≃~\\") or _may_speak(text):
             _check_step(work, number, text, step.start)
         if budget <= 0 or work.tokens_left <= 0 or len(work.checks) >= MAX_CHECKS:
             break
