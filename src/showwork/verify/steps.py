@@ -18,7 +18,7 @@ from showwork.verify.sources import Sources
 from showwork.verify.tokens import MARK, NUM, OP, OPEN, REL, WORD, Number, Token, tokenize
 
 MAX_TEXT = 12_000  # characters of all steps that are examined
-MAX_TOKENS = 1_400  # of all steps; a long gold solution has a few hundred
+MAX_TOKENS = 1_100  # of all steps; a long gold solution has a few hundred
 MAX_CHECKS = 120
 MAX_ALGEBRA = 30  # steps with unknowns that are looked at again
 

@@ -38,6 +38,8 @@ class Token(NamedTuple):
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 _PATTERN = re.compile(
     rf"""
+    (?P<blank>\ +)
+  | (?=[\d.\\$€£¢%U¼½¾⅓⅔])
     (?P<currency>(?:\\?[$€£¢%]|USD\s)\s?(?=\.?\d))?
     (?:
       (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
@@ -53,7 +55,8 @@ _PATTERN = re.compile(
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
   | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
-  | (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
+  | (?![A-Za-z])(?:
+    (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
   | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
   | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
@@ -61,6 +64,7 @@ _PATTERN = re.compile(
   | (?P<open>[(\[{{])
   | (?P<close>[)\]}}])
   | (?P<square>[²³])
+    )
   | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
@@ -101,7 +105,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     ] = []  # open `\frac`s: the depth they stand at, and how many of their parts are read
     for m in _PATTERN.finditer(text):
         kind = m.lastgroup
-        if kind == "space":
+        if kind == "blank" or kind == "space":
             continue
         if len(tokens) >= limit:
             break
