@@ -118,11 +118,6 @@ class Evaluate(Part):
     max_tokens: int = Field(default=160, gt=0)
 
 
-class Checkpoint(Part):
-    minutes: float = Field(default=30.0, gt=0)
-    keep: int = Field(default=2, gt=0)
-
-
 class Pretrain(Part):
     """The from-scratch training of the tiny base."""
 
@@ -145,7 +140,6 @@ class Recipe(Part):
     grpo: Grpo = Grpo()
     reward: RewardMix = RewardMix()
     evaluate: Evaluate = Evaluate()
-    checkpoint: Checkpoint = Checkpoint()
     pretrain: Pretrain | None = None
 
     @model_validator(mode="after")
