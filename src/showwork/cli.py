@@ -83,7 +83,9 @@ def evaluate(
     from showwork import stages
     from showwork.show.screen import Screen
 
-    _print(stages.evaluate_only(model, data, stage, Screen(quiet=quiet)), as_json)
+    summary = stages.evaluate_only(model, data, stage, Screen(quiet=quiet))
+    if as_json:  # a person has seen the table
+        _print(summary)
 
 
 @app.command()
@@ -178,7 +180,7 @@ def _train(
         do = stages.run_all if verb == "run" else stages.pretrain
         result = do(recipe, opened, deadline, screen, command)
         if as_json:  # a person has seen the table
-            _print(result, as_json)
+            _print(result)
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -213,17 +215,11 @@ def _json_line(row: dict[str, Any], ascii_only: bool = False) -> str:
     return json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace").decode()
 
 
-def _print(result: dict[str, Any], as_json: bool) -> None:
-    """The result, on stdout: as JSON, or one line a value."""
+def _print(result: dict[str, Any]) -> None:
+    """The result as JSON, on stdout."""
     from showwork.run import to_json
 
-    if as_json:
-        print(json.dumps(to_json(result), indent=2, ensure_ascii=False))
-        return
-    for name, value in result.items():
-        print(
-            f"{name}: {value if isinstance(value, str) else json.dumps(to_json(value), ensure_ascii=False)}"
-        )
+    print(json.dumps(to_json(result), indent=2, ensure_ascii=False))
 
 
 def _set_up_jax() -> None:
