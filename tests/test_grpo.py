@@ -17,6 +17,7 @@ from showwork.model.logprobs import token_logprobs
 from showwork.model.lora import adapter
 from showwork.recipe import Grpo
 from showwork.score.groups import spread
+from showwork.score.mix import Mix
 from showwork.score.rewards import PARTS
 from showwork.train import grpo as module
 from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
@@ -26,7 +27,7 @@ from showwork.types import Graded, Sampling, Score, Task
 
 pytestmark = TUNIX
 HOW = Grpo(steps=3, prompts=4, group=4, learning_rate=5e-3, warmup=0.0, beta=0.05, max_tokens=16)
-WEIGHTS = {"length": 1.0}  # a part that is never equal within a group of random texts
+WEIGHTS = Mix({"length": 1.0})  # a part that is never equal within a group of random texts
 
 
 def scores(*totals: float | None) -> list[Score]:
@@ -116,7 +117,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> None:
 class Watched:
     """One run of three steps, with everything that can be seen of it."""
 
-    def __init__(self, how: Grpo = HOW, seed: int = 0, weights: dict[str, float] | None = None):
+    def __init__(self, how: Grpo = HOW, seed: int = 0, weights: Mix | None = None):
         self.model = lora(seed=8, moved=True)
         self.before = adapter(self.model)
         self.steps: list[tuple[int, dict[str, float], list[Graded], list[Score]]] = []

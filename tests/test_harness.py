@@ -22,9 +22,10 @@ from showwork.evaluate.harness import (
     summarise,
 )
 from showwork.evaluate.stats import mcnemar, wilson
+from showwork.score.mix import Mix
 from showwork.types import Completion, Fault, Graded, Kind, Prompt, Sampling, Stop, Task, Verdict, task_id
 
-WEIGHTS = {"correctness": 1.0, "arithmetic": 0.2, "format": 0.2}
+WEIGHTS = Mix({"correctness": 1.0, "process": 0.2, "format": 0.2})
 RATE = {"value", "low", "high"}
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from showwork.score.groups import score_groups, spread
-from showwork.score.rewards import PARTS, check_weights, expects_claims, total
+from showwork.score.mix import Mix
+from showwork.score.rewards import PARTS, expects_claims, total
 from showwork.trace import parse
 from showwork.types import (
     Check,
@@ -29,7 +30,8 @@ from showwork.types import (
 )
 from showwork.verify.grade import grade
 
-WEIGHTS = {"correctness": 1.0, "arithmetic": 0.2, "format": 0.2}
+WEIGHTS = {"correctness": 1.0, "process": 0.2, "format": 0.2}
+MIX = Mix(WEIGHTS)
 CASES = [
     json.loads(line)
     for line in (Path(__file__).parent / "cases" / "rewards.jsonl").read_text(encoding="utf-8").splitlines()
@@ -66,13 +68,13 @@ def _graded(case: dict[str, Any], sample: int = 0) -> Graded:
 
 
 def _scores(graded: list[Graded]) -> list[Score]:
-    return score_groups([graded], WEIGHTS)[0]
+    return score_groups([graded], MIX)[0]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
 def test_every_case_earns_what_it_should(case: dict[str, Any]) -> None:
     graded = _graded(case)
-    assert {name: part(graded) for name, part in PARTS.items()} == case["parts"]
+    assert {name: PARTS[name](graded) for name in case["parts"]} == case["parts"]
 
 
 def test_the_case_file_is_wide_enough() -> None:
@@ -80,7 +82,7 @@ def test_the_case_file_is_wide_enough() -> None:
     assert len({c["name"] for c in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize("name", sorted(PARTS))
+@pytest.mark.parametrize("name", sorted(WEIGHTS))
 def test_refusal_each_part_accepts_and_refuses(name: str) -> None:
     values = [c["parts"][name] for c in CASES if c["parts"][name] is not None]
     low, high = min(values), max(values)
@@ -121,14 +123,14 @@ def test_order_by_enumeration() -> None:
     faults = [(), *((f,) for f in Fault), *itertools.combinations(Fault, 2), tuple(Fault)]
     for weights in (
         WEIGHTS,
-        {"correctness": 1.0, "arithmetic": 0.5, "format": 0.01},
+        {"correctness": 1.0, "process": 0.5, "format": 0.01},
         {"correctness": 2.0, "format": 1.0},
     ):
         totals: dict[int, list[float]] = {0: [], 1: [], 2: []}
         for verdict in (Verdict.RIGHT, Verdict.WRONG, Verdict.MISSING):
             for fault, truth, counted in itertools.product(faults, truths, (True, False)):
                 rank = 0 if fault else 2 if verdict.right else 1
-                score = score_groups([[_shape(verdict, fault, truth, counted)]], weights)[0][0]
+                score = score_groups([[_shape(verdict, fault, truth, counted)]], Mix(weights))[0][0]
                 assert score.total is not None
                 totals[rank].append(score.total)
         assert min(totals[2]) > max(totals[1]) > max(totals[0])
@@ -192,14 +194,14 @@ def test_expectation_of_claims_comes_from_the_task() -> None:
 def test_a_part_that_is_none_is_left_out_for_the_whole_group() -> None:
     right = _shape(Verdict.RIGHT, (), (Truth.TRUE,), True)
     unknown = _shape(Verdict.UNGRADABLE, (), (), False)
-    scores = score_groups([[right, unknown], [right]], WEIGHTS)
+    scores = score_groups([[right, unknown], [right]], MIX)
     assert [s.parts["correctness"] for s in scores[0]] == [None, None]
     assert [s.total for s in scores[0]] == [0.2, 0.0]
     assert [s.total for s in scores[1]] == [1.2]
     for score in itertools.chain(*scores):
         assert score.total == total(score.parts, WEIGHTS)
     stats = spread(scores[0])
-    assert stats.coverage == {"correctness": 0.0, "arithmetic": 1.0, "format": 1.0}
+    assert stats.coverage == {"correctness": 0.0, "process": 1.0, "format": 1.0}
     assert spread(scores[1]).coverage["correctness"] == 1.0
 
 
@@ -208,7 +210,7 @@ def test_a_malformed_completion_is_0_even_where_its_answer_cannot_be_graded() ->
 
 
 def test_totals_unknown_where_nothing_is_known() -> None:
-    scores = score_groups([[_shape(Verdict.UNGRADABLE, (), (), False)]], {"correctness": 1.0})[0]
+    scores = score_groups([[_shape(Verdict.UNGRADABLE, (), (), False)]], Mix({"correctness": 1.0}))[0]
     assert scores[0].total is None
     stats = spread(scores)
     assert (stats.mean, stats.std, stats.dead) == (None, None, True)
@@ -221,20 +223,21 @@ def test_a_reward_that_raises_stops_and_names_itself() -> None:
     task = TASKS["rolls"]
     group = [grade(task, Completion(task.id, i, text)) for i, text in enumerate(("a", ""))]
     with pytest.raises(ValueError, match=rf"'broken', task {task.id}, sample 1: raised ZeroDivisionError"):
-        score_groups([group], {"broken": 1.0}, {"broken": broken})
+        score_groups([group], Mix({"broken": 1.0}, parts={"broken": broken}))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_stops(value: float) -> None:
     with pytest.raises(ValueError, match=r"'odd'.*finite"):
-        score_groups([[_shape(Verdict.RIGHT, (), (), False)]], {"odd": 1.0}, {"odd": lambda graded: value})
+        mix = Mix({"odd": 1.0}, parts={"odd": lambda graded: value})
+        score_groups([[_shape(Verdict.RIGHT, (), (), False)]], mix)
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
         ({"corectness": 1.0}, "did you mean 'correctness'"),
-        ({"zzz": 1.0}, "there are arithmetic, correctness, format"),
+        ({"zzz": 1.0}, "there are confidence, correctness, format, length, process, repetition, structure"),
         ({"correctness": math.nan}, "finite"),
         ({"correctness": 0.0}, "no reward part has a weight"),
         ({}, "no reward part has a weight"),
@@ -242,16 +245,14 @@ def test_a_reward_that_is_not_finite_stops(value: float) -> None:
 )
 def test_weights_that_make_no_sense_are_refused(weights: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_weights(weights)
-    with pytest.raises(ValueError, match=message):
-        score_groups([], weights)
+        Mix(weights)
 
 
 def test_a_group_is_of_one_task() -> None:
     mixed = [_shape(Verdict.RIGHT, (), (), False)]
     mixed.append(replace(mixed[0], task=TASKS["pens"]))
     with pytest.raises(ValueError, match="one task"):
-        score_groups([mixed], WEIGHTS)
+        score_groups([mixed], MIX)
 
 
 def test_spread_by_hand() -> None:

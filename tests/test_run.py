@@ -91,7 +91,7 @@ def test_a_run_is_created_and_resumed(tmp_path: Path) -> None:
         ({"data": {"gsm8k": {}, "worked": None}}, "data.worked"),
         (
             {"reward": {"parts": {"correctness": 1.0}}},
-            "reward.parts.arithmetic is 0.2 there and '(not there)' here",
+            "reward.preset is 'verified' there and None here",
         ),
         ({"sft": {"traces": 1, "epochs": 1, "batch": 1, "warmup": 0}}, "(and 1 more)"),
     ],

@@ -75,7 +75,7 @@ def test_every_completion_is_kept_graded_and_scored(finished: tuple[Path, dict[s
         assert torn is None and len(rows) == 16
         for row in rows:
             read = read_record(row)
-            assert read.score is not None and set(read.score.parts) == {"correctness", "arithmetic", "format"}
+            assert read.score is not None and set(read.score.parts) == {"correctness", "process", "format"}
             assert 1 <= read.tokens <= 64
             assert read.graded.task.solution is None and read.graded.task.split == "train"
     for stage in ("base", "sft", "grpo"):
@@ -173,7 +173,7 @@ BAD = [
     (["data.worked=null"], "names no source"),
     (["data.worked=null", "data.gsm8k.path=nowhere"], "nowhere"),
     (["data.worked.generators=[frob]"], "no generator 'frob'"),
-    (["reward.parts={corectness: 1}"], "did you mean 'correctness'?"),
+    (["reward={parts: {corectness: 1}}"], "did you mean 'correctness'?"),
     (["grpo.setps=3"], "did you mean 'steps'?"),
     (["grpo.group=1"], "grpo.group"),
     (["sft.learning_rate=fast"], "sft.learning_rate"),

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +23,9 @@ class RecipeError(ValueError):
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+_Section = TypeVar("_Section", bound=Part)
 
 
 class Lora(Part):
@@ -106,9 +109,28 @@ class Grpo(Part):
 
 
 class RewardMix(Part):
-    """Weights by the name of a reward part (`score.rewards.PARTS`)."""
+    """Exactly one of `preset` (a file of `score/presets` by its name) and `parts` (weights by the name of a
+    part, `score.rewards`). The other keys change how a group is scored; None: as the preset has it.
 
-    parts: dict[str, float] = {"correctness": 1.0, "arithmetic": 0.2, "format": 0.2}
+    `normalise`: "total", or "parts" for each part by itself within its group. `only_if`: part → the part
+    that must be at its most for it to count. `floor`: the least deviation that a group is divided by.
+    `tolerance`: a share of the gold number by which a right answer may differ. `budget`: tokens up to which
+    a length is a good one.
+    """
+
+    preset: str | None = None
+    parts: dict[str, float] | None = None
+    normalise: Literal["total", "parts"] | None = None
+    only_if: dict[str, str] | None = None
+    floor: float | None = Field(default=None, gt=0)
+    tolerance: float | None = Field(default=None, ge=0, lt=1)
+    budget: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.preset is None) == (self.parts is None):
+            raise ValueError("give either preset or parts, and not both")
+        return self
 
 
 class Evaluate(Part):
@@ -138,7 +160,7 @@ class Recipe(Part):
     data: Data
     sft: Sft = Sft()
     grpo: Grpo = Grpo()
-    reward: RewardMix = RewardMix()
+    reward: RewardMix = RewardMix(preset="verified")
     evaluate: Evaluate = Evaluate()
     pretrain: Pretrain | None = None
 
@@ -157,42 +179,59 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError, one line, for a missing file, bad YAML, an unknown key or a value of the wrong type.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(
-            f"recipe {path}: cannot be read ({error.strerror}); give a YAML file, e.g. recipes/tiny.yaml"
-        ) from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"recipe {path}: is not UTF-8 text") from None
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except RecursionError:
-        raise RecipeError(f"recipe {path}: is nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
-        raise RecipeError(f"recipe {path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise RecipeError(f"recipe {path}: must be a mapping of keys to values, is {type(tree).__name__}")
+    tree = _read(Path(path), f"recipe {path}", "recipes/tiny.yaml")
     for override in overrides:
         _apply(tree, override)
     return validate(tree, f"recipe {path}")
+
+
+def load_reward(path: str | Path) -> RewardMix:
+    """The reward section in a YAML file: the file's section `reward` where it has one, else the whole file.
+
+    Raises RecipeError as `load` does.
+    """
+    tree = _read(Path(path), f"reward {path}", "recipes/tiny.yaml, or name a preset")
+    return _validated(RewardMix, tree.get("reward", tree), f"reward {path}")
 
 
 def validate(tree: Any, where: str) -> Recipe:
     """A Recipe from plain values, as YAML or JSON has them; RecipeError names the first wrong path and the
     nearest right key. Types are strict: "40" is no number, `yes` is no 1, and 1 is a fine 1.0.
     """
+    return _validated(Recipe, tree, where)
+
+
+def _read(path: Path, where: str, example: str) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(
+            f"{where}: cannot be read ({error.strerror}); give a YAML file, e.g. {example}"
+        ) from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{where}: is not UTF-8 text") from None
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except RecursionError:
+        raise RecipeError(f"{where}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
+        raise RecipeError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{where}: must be a mapping of keys to values, is {type(tree).__name__}")
+    return tree
+
+
+def _validated(model: type[_Section], tree: Any, where: str) -> _Section:
     try:
         # By way of JSON, in which pydantic's strictness still lets a list be a tuple.
-        return Recipe.model_validate_json(json.dumps(tree, default=str))
+        return model.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
         errors = error.errors()
         # An unknown key explains a missing one, so it comes first.
         first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
         keys = ".".join(str(k) for k in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"][:-1])
+            known = _known_keys(model, first["loc"][:-1])
             near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
             raise RecipeError(f"{where}: unknown key {keys!r}; {hint}") from None
@@ -264,8 +303,7 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _known_keys(path: Sequence[int | str]) -> list[str]:
-    model: Any = Recipe
+def _known_keys(model: Any, path: Sequence[int | str]) -> list[str]:
     for part in path:
         field = model.model_fields.get(part)
         if field is None:

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from showwork.recipe import Data, Model, Recipe, WorkedSource, identity, validat
 from showwork.record import read_record, read_task, record, task_row
 from showwork.run import Run, read_json, read_jsonl, read_run, write_bytes, write_json, write_jsonl
 from showwork.score.groups import score_groups
+from showwork.score.mix import mix_of
 from showwork.show.screen import Screen
 from showwork.train.grpo import grpo as train_grpo
 from showwork.train.metrics import metrics
@@ -85,7 +86,7 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
     if run.done("data"):
         return
     screen.stage("data")
-    began = time.time()
+    began, mix = time.time(), mix_of(recipe.reward)  # before anything else: a mix that cannot be is an error
     tokenizer = load(recipe.model.name).tokenizer
     data = prepare_data(recipe, lambda text: len(tokenizer.encode(text)), screen.say)
     gold = gold_bound(data.test, recipe.model.prompt)
@@ -102,7 +103,7 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
         write_jsonl(path, [task_row(t) for t in tasks])
         hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     write_json(run.data / "dropped.json", {k: [asdict(d) for d in v] for k, v in data.dropped.items()})
-    write_json(run.data / "gold.json", summarise(gold, recipe.reward.parts).to_json())
+    write_json(run.data / "gold.json", summarise(gold, mix).to_json())
     write_json(run.provenance, provenance(device(), hashes, command))
     screen.say(f"gold solutions of {len(gold)} test tasks: all right, in form, no false claim")
     run.mark_done("data", {"minutes": (time.time() - began) / 60})
@@ -177,7 +178,7 @@ def grpo(recipe: Recipe, run: Run, screen: Screen) -> None:
             order.batch,
             spare.batch,
             how,
-            recipe.reward.parts,
+            mix_of(recipe.reward),
             recipe.seed,
             recipe.model.prompt,
             on_step,
@@ -204,11 +205,12 @@ def save_evaluation(
     run: Run, dataset: str, stage: str, graded: Sequence[Graded], recipe: Recipe
 ) -> dict[str, Any]:
     """Write the records and the summary of one evaluation; returns the summary."""
-    scores = [s for group in score_groups([[g] for g in graded], recipe.reward.parts) for s in group]
+    mix = replace(mix_of(recipe.reward), normalise="total")  # each completion is a group by itself
+    scores = [s for group in score_groups([[g] for g in graded], mix) for s in group]
     write_jsonl(
         run.evaluation_records(dataset, stage), [record(g, s) for g, s in zip(graded, scores, strict=True)]
     )
-    summary = summarise(graded, recipe.reward.parts).to_json()
+    summary = summarise(graded, mix_of(recipe.reward)).to_json()
     write_json(run.evaluation_summary(dataset, stage), summary)
     return summary
 
@@ -318,7 +320,7 @@ def evaluate_only(model: str, data: str | None, stage: str | None, screen: Scree
             raise ValueError(f"stage {wanted!r} does not exist; there are {', '.join(STAGES)}")
         with screen.progress(f"evaluate {wanted}, {len(tasks)} tasks", len(tasks)) as advance:
             graded = _evaluate(recipe, load_policy(recipe, run, wanted), tasks, _counted(advance))
-    summary = summarise(graded, recipe.reward.parts).to_json()
+    summary = summarise(graded, mix_of(recipe.reward)).to_json()
     screen.table(stage_table({stage or path.stem: summary}))
     return summary
 

@@ -137,7 +137,9 @@ def parse(text: str, stop: Stop = Stop.END) -> Trace:
         found.add(Fault.OUTSIDE)
     if answer == "" or (worked and not steps):
         found.add(Fault.EMPTY)
-    return Trace(steps, answer or None, tuple(f for f in Fault if f in found), _lenient(text, tags, answers))
+    at = text.index(answer, answers[0][0]) if answer else None
+    faults = tuple(f for f in Fault if f in found)
+    return Trace(steps, answer or None, faults, _lenient(text, tags, answers), at)
 
 
 def _blocks(tags: list[tuple[str, int, int]], opening: str, closing: str) -> list[tuple[int, int]]:

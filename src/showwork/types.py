@@ -138,7 +138,8 @@ class Sampling:
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a model wrote: `tokens` include the end token where one was written; `logprobs`, where
-    known, has one natural log-probability per token, at the sampling temperature."""
+    known, has one natural log-probability per token, at the sampling temperature; `ends`, where known, the
+    offset into `text` at which the text of each token ends."""
 
     task_id: str
     sample: int
@@ -146,6 +147,7 @@ class Completion:
     tokens: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
     stop: Stop = Stop.END
+    ends: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +162,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A completion as read: total over all strings. `answer` is the text of the one answer block or None;
-    `lenient` is what a forgiving reader would take for the answer (for the capability number)."""
+    """A completion as read: total over all strings. `answer` is the text of the one answer block or None,
+    `answer_start` where it starts in the completion; `lenient` is what a forgiving reader would take for the
+    answer (for the capability number)."""
 
     steps: tuple[Step, ...]
     answer: str | None
     faults: tuple[Fault, ...] = ()
     lenient: str | None = field(default=None, compare=False)
+    answer_start: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

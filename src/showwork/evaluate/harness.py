@@ -4,8 +4,8 @@ Greedy, one completion a task, every task in every denominator. Which tasks, whi
 is kept are the stages' business; the mathematics is in `evaluate.stats`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from showwork import trace
 from showwork.data.jsonl import read_rows
 from showwork.evaluate.stats import bootstrap_mean, mcnemar, wilson
 from showwork.score.groups import score_groups
+from showwork.score.mix import Mix
 from showwork.types import (
     Completion,
     Graded,
@@ -116,8 +117,9 @@ def evaluate(
     return graded
 
 
-def summarise(graded: Sequence[Graded], weights: Mapping[str, float]) -> Summary:
-    """The summary of one evaluation; `weights` are those of the reward (for `composite`).
+def summarise(graded: Sequence[Graded], mix: Mix) -> Summary:
+    """The summary of one evaluation; `mix` is that of the reward (for `composite`: weighted sums, also where
+    the mix normalises, since each completion is a group by itself).
 
     Raises ValueError without any completion, and what `score_groups` raises.
     """
@@ -125,7 +127,8 @@ def summarise(graded: Sequence[Graded], weights: Mapping[str, float]) -> Summary
         raise ValueError("nothing to summarise: the evaluation holds no completion")
     n, whole = len(graded), _slice(graded)
     scores = [g.process.score for g in graded if g.process.score is not None]
-    totals = [s.total for group in score_groups([[g] for g in graded], weights) for s in group]
+    plain = replace(mix, normalise="total")
+    totals = [s.total for group in score_groups([[g] for g in graded], plain) for s in group]
     lengths = [len(g.completion.tokens) for g in graded if g.completion.tokens]
     return Summary(
         n,

@@ -4,6 +4,7 @@ Wraps a SentencePiece file as Gemma ships it (`tokenizer.model`). Chat text is m
 here knows about tags or turns beyond the ids of the control pieces.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,17 @@ class Tokenizer:
             if i not in (self.pad, self.bos):
                 kept.append(int(i))
         return self.processor.DecodeIds(kept)
+
+    def decode_with_ends(self, ids: Sequence[int]) -> tuple[str, tuple[int, ...]]:
+        """What `decode` gives, and for each id the offset at which its text ends; ids that have none (from
+        the end id on, padding) end where the one before does."""
+        stop = next((k for k, i in enumerate(ids) if i in self.ends), len(ids))
+        shown = [i not in (self.pad, self.bos) for i in ids[:stop]]
+        kept = [int(i) for i, show in zip(ids, shown, strict=False) if show]
+        found = self.processor.DecodeIdsAsProto(kept)
+        lengths = iter([len(piece.surface) for piece in found.pieces])
+        own = [next(lengths) if show else 0 for show in shown] + [0] * (len(ids) - stop)
+        return found.text, tuple(itertools.accumulate(own))
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -7,7 +7,7 @@ loss's business (`loss.py`).
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from showwork.model.decode import Decoded
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
 from showwork.score.groups import score_groups, spread
+from showwork.score.mix import Mix
 from showwork.trace import prompt
 from showwork.types import Completion, Graded, Sampling, Score, Stop, Task
 from showwork.verify.grade import grade
@@ -62,7 +63,7 @@ def sample_groups(
     draw: Draw,
     tasks: Sequence[Task],
     how: Grpo,
-    weights: Mapping[str, float],
+    mix: Mix,
     tokenizer: Tokenizer,
     *,
     instruction: str,
@@ -76,7 +77,7 @@ def sample_groups(
         [grade(task, _completion(task, i, row, tokenizer)) for i, row in enumerate(group)]
         for task, group in zip(tasks, rows, strict=True)
     ]
-    return Groups(list(tasks), rows, graded, score_groups(graded, weights))
+    return Groups(list(tasks), rows, graded, score_groups(graded, mix))
 
 
 def refilled(groups: Groups, fresh: Callable[[int], Groups]) -> Groups:
@@ -97,7 +98,6 @@ def refilled(groups: Groups, fresh: Callable[[int], Groups]) -> Groups:
 
 def _completion(task: Task, sample: int, row: Decoded, tokenizer: Tokenizer) -> Completion:
     tokens = row.tokens.tolist()
+    text, ends = tokenizer.decode_with_ends(tokens)
     stop = Stop.END if row.ended else Stop.LENGTH
-    return Completion(
-        task.id, sample, tokenizer.decode(tokens), tuple(tokens), tuple(row.logprobs.tolist()), stop
-    )
+    return Completion(task.id, sample, text, tuple(tokens), tuple(row.logprobs.tolist()), stop, ends)

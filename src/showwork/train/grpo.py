@@ -26,6 +26,7 @@ from showwork.model.gemma import Gemma
 from showwork.model.rollout import Rollout
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
+from showwork.score.mix import Mix
 from showwork.trace import prompt
 from showwork.train.engine import keep_base
 from showwork.train.groups import REFILLS, Groups, advantages, refilled, sample_groups, step_seed
@@ -45,7 +46,7 @@ class Learner(GRPOLearner):
     how: Grpo
     seed: int
     instruction: str
-    weights: dict[str, float]
+    mix: Mix
     tasks: dict[int, list[Task]]
     refill: Callable[[int], Sequence[Task]]
     reference: Callable[[Array, int], Array]
@@ -81,7 +82,7 @@ class Learner(GRPOLearner):
             rollout.sample,
             tasks,
             self.how,
-            self.weights,
+            self.mix,
             self.tokenizer,
             instruction=self.instruction,
             seed=step_seed(self.seed, step, round_),
@@ -123,7 +124,7 @@ class Learner(GRPOLearner):
             prompt_mask=jnp.asarray(left != pad),
             completion_ids=jnp.asarray(completion),
             completion_mask=jnp.asarray(mask),
-            advantages=jnp.asarray(advantages(groups.scores)[order]),
+            advantages=jnp.asarray(advantages(groups.scores, self.mix.floor)[order]),
             ref_per_token_logps=jnp.asarray(reference),
             old_per_token_logps=jnp.asarray(old),
             weight=jnp.asarray(mask * np.float32(micros / mask.sum())),
@@ -169,7 +170,7 @@ def grpo(
     batch: Callable[[int], Sequence[Task]],
     refill: Callable[[int], Sequence[Task]],
     how: Grpo,
-    weights: dict[str, float],
+    mix: Mix,
     seed: int,
     instruction: str,
     on_step: OnStep,
@@ -224,7 +225,7 @@ def grpo(
         reward_fns=_never,
     )
     learner.tokenizer, learner.how, learner.seed = tokenizer, how, seed
-    learner.instruction, learner.weights, learner.refill = instruction, weights, refill
+    learner.instruction, learner.mix, learner.refill = instruction, mix, refill
     learner.tasks, learner.reference = {}, reference_
     watch = _Watch(learner, how, rate, on_step)
     learner.on_groups = watch.groups
@@ -284,6 +285,7 @@ class _Watch:
         metrics["reward"] = _mean([s.total for s in scores])
         for name in scores[0].parts:
             metrics[f"reward/{name}"] = _mean([s.parts[name] for s in scores])
+            metrics[f"coverage/{name}"] = float(np.mean([s.parts[name] is not None for s in scores]))
         metrics["contract"] = float(np.mean([g.contract for g in graded]))
         metrics["format"] = float(np.mean([not g.trace.faults for g in graded]))
         metrics["tokens"] = float(np.mean([len(g.completion.tokens) for g in graded]))
