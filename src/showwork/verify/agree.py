@@ -6,18 +6,17 @@ Only the two sides count; nothing is known here of the question or of other step
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from math import factorial
 from typing import NamedTuple
 
-from showwork.verify.arithmetic import evaluate
+from showwork.verify.arithmetic import evaluate, show
 from showwork.verify.claims import expression, shorter
+from showwork.verify.measures import clash, matching, unit_text, units_of
 from showwork.verify.reader import Side
-from showwork.verify.tokens import NUM, OP, SCALE, WORD, Number, Token
-from showwork.verify.units import Unit, find_units
+from showwork.verify.tokens import MAX_FACTORIAL, NUM, OP, SCALE, WORD, Number, Token
 
-_QUARTER = (Unit("quarter", "money:usd", Fraction(1, 4)),)  # the coin; the table has no word for it
-_SIGNS = {"$": "$", "€": "€", "£": "£", "¢": "¢"}
 _NAMED_REMAINDER = re.compile(
-    r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?|r)\s+([0-9]{1,9})(?![\d/]|\.\d)"
+    r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?\s|r)\s*([0-9]{1,9})(?![\d/]|\.\d)"
 )
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
@@ -51,10 +50,17 @@ def agree(
             None, "cannot be computed: a division by zero, or numbers out of bounds", lhs, rhs, right
         )
     if relation not in ("=", "≈"):
-        return _compare(tokens, left, relation, right, lhs, rhs)
+        found = _compare(tokens, left, relation, right, lhs, rhs)
+        if not found.holds and (many := _exclaimed(right, rhs, tail)) is not None:
+            found = _compare(tokens, left, relation, right, lhs, many)
+        return found
+    if not right.operators and lhs // 1 == rhs and (named := _remainders(tokens, left, rhs, tail)):
+        wrong = f"the remainder is {show(named[0])}, not {show(named[1])}"
+        right_one = named[0] == named[1]
+        return Agreement(right_one, "with its remainder" if right_one else wrong, lhs, rhs, right)
     reason = _same(tokens, left, relation, right, lhs, rhs, names, tail)
-    if reason == "exact" and (clash := _clash(tokens, left, right)):
-        return Agreement(False, clash, lhs, rhs, right, True)
+    if reason == "exact" and (why := clash(tokens, left, right)):
+        return Agreement(False, why, lhs, rhs, right, True)
     if reason:
         return Agreement(True, reason, lhs, rhs, right)
     cut = shorter(tokens, right)
@@ -62,6 +68,11 @@ def agree(
         value = evaluate(expression(tokens, cut, names), names)
         if value is not None and (reason := _same(tokens, left, relation, cut, lhs, value, names, tail)):
             return Agreement(True, reason, lhs, value, cut)
+    told = _converted(tokens, left, right, names)
+    if told is not None:
+        return Agreement(False, f"it is {told[1]}, not {show(rhs)}", told[0], rhs, right)
+    if right.operators and not left.operators:  # `15 is 30% of 60`
+        return Agreement(False, f"it is {show(rhs)}, not {show(lhs)}", lhs, rhs, right)
     return Agreement(False, f"it is {show(lhs)}, not {show(rhs)}", lhs, rhs, right)
 
 
@@ -69,9 +80,9 @@ def _compare(
     tokens: Sequence[Token], left: Side, relation: str, right: Side, lhs: Number, rhs: Number
 ) -> Agreement:
     a, b = lhs, rhs
-    units = _units_of(tokens, left), _units_of(tokens, right)
+    units = units_of(tokens, left), units_of(tokens, right)
     if all(len(u) == 1 for u in units):
-        pair = _matching(units[0][0], units[1][0])
+        pair = matching(units[0][0], units[1][0])
         if pair is not None:
             a = Fraction(lhs) * pair[0].factor + pair[0].offset
             b = Fraction(rhs) * pair[1].factor + pair[1].offset
@@ -93,6 +104,8 @@ def _same(
     """Why two sides are equal as written, or nothing."""
     if lhs == rhs:
         return "exact"
+    if lhs == _exclaimed(right, rhs, tail):
+        return "a factorial"
     if rounds_to(lhs, rhs, tokens, right, relation) or rounds_to(rhs, lhs, tokens, left, relation):
         return "rounded"
     if any(t.sign == "%" for t in tokens[left.lo : right.hi]):
@@ -111,21 +124,30 @@ def _same(
     whole = right.operators == 0 and Fraction(rhs).denominator == 1 and Fraction(lhs).denominator != 1
     if whole and lhs > rhs == lhs // 1 and any(t.text == "/" for t in tokens[left.lo : left.hi]):
         after = tail[:80].lower()
-        if _is_wrong_remainder(tokens, left, rhs, after):
-            return ""
-        if any(word in after for word in _REMAINDER) or after.lstrip().startswith("r "):
+        if any(word in after for word in _REMAINDER):
             return "the whole part, with a remainder"
     return ""
 
 
-def _is_wrong_remainder(tokens: Sequence[Token], left: Side, quotient: Number, after: str) -> bool:
-    """Whether another remainder is named right after a division of two numbers than it has."""
+def _remainders(
+    tokens: Sequence[Token], left: Side, quotient: Number, tail: str
+) -> tuple[Number, Number] | None:
+    """The remainder that a division of two numbers has with this quotient, and the one that is named right
+    after it (`= 3 R 2`); None where none is."""
     parts = [t for t in tokens[left.lo : left.hi] if t.kind != WORD]
-    named = _NAMED_REMAINDER.match(after)
+    named = _NAMED_REMAINDER.match(tail[:80].lower())
     if named is None or len(parts) != 3 or parts[1].text != "/":
-        return False
+        return None
     above, below = parts[0].value, parts[2].value
-    return above is not None and below is not None and above - below * quotient != int(named.group(1))
+    return None if above is None or below is None else (above - below * quotient, int(named.group(1)))
+
+
+def _exclaimed(right: Side, value: Number, tail: str) -> Number | None:
+    """The factorial, where the side may end in its sign: at the end of a sentence that may also be a sign of
+    exclamation."""
+    if tail[:1] != "!" or right.operators or value.denominator != 1 or not 0 <= value <= MAX_FACTORIAL:
+        return None
+    return factorial(int(value))
 
 
 def _scaled(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
@@ -166,62 +188,13 @@ def rounds_to(
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))
 
 
-def _unit_text(tokens: Sequence[Token], i: int) -> tuple[Unit, ...]:
-    """The meanings of the table unit written with the number at `i`: before it as a sign, or after it."""
-    if tokens[i].sign in _SIGNS:
-        return find_units(_SIGNS[tokens[i].sign])
-    words: list[str] = []
-    j, n = i + 1, len(tokens)
-    while j < n and len(words) < 5:
-        token = tokens[j]
-        if token.kind == WORD:
-            if token.text == "in" and words and words[-1] not in ("sq", "sq.", "square", "cubic", "cu"):
-                break
-            words.append(token.text)
-        elif token.text == "/" and j + 1 < n and tokens[j + 1].kind == WORD:
-            words.append("/")
-        else:
-            break
-        j += 1
-    if (
-        words
-        and words[0] in ("quarter", "quarters")
-        and (len(words) == 1 or words[1] not in ("of", "mile", "hour"))
-    ):
-        return _QUARTER
-    for count in range(len(words), 0, -1):
-        if words[count - 1] != "/":
-            found = find_units(" ".join(words[:count]))
-            if found:
-                return found
-    return ()
-
-
-def _units_of(tokens: Sequence[Token], side: Side) -> list[tuple[Unit, ...]]:
-    """The table units on a side, one entry for each number that has one."""
-    found = []
-    for i in range(side.lo, side.hi):
-        if tokens[i].kind == NUM and (units := _unit_text(tokens, i)):
-            found.append(units)
-    return found
-
-
-def _matching(left: tuple[Unit, ...], right: tuple[Unit, ...]) -> tuple[Unit, Unit] | None:
-    """Meanings of one dimension, or None."""
-    for a in left:
-        for b in right:
-            if a.dimension == b.dimension:
-                return a, b
-    return None
-
-
 def _convertible(
     tokens: Sequence[Token], left: Side, relation: str, right: Side, names: Mapping[str, Number]
 ) -> bool:
     """Whether the sides are the same amount in different units: `900 minutes = 15 hours`, `$1 / 2 = 50
     cents`."""
-    right_units = _units_of(tokens, right)
-    left_units = _units_of(tokens, left)
+    right_units = units_of(tokens, right)
+    left_units = units_of(tokens, left)
     if not right_units or not left_units:
         return False
     for goal in right_units[0]:
@@ -234,6 +207,27 @@ def _convertible(
     return False
 
 
+def _converted(
+    tokens: Sequence[Token], left: Side, right: Side, names: Mapping[str, Number]
+) -> tuple[Number, str] | None:
+    """The left side in the one unit of the right one, also as text (`26 cents`), where every number has a
+    unit and the two are not written in the same."""
+    right_units, left_units = units_of(tokens, right), units_of(tokens, left)
+    if right.operators or len(right_units) != 1 or not left_units:
+        return None
+    pair = matching(left_units[0], right_units[0])
+    if pair is None or pair[0].factor == pair[1].factor or pair[1].offset:
+        return None
+    numbers = [i for i in range(left.lo, left.hi) if tokens[i].kind == NUM]
+    if len(numbers) != len(left_units) or any(t.text in "*/^" for t in tokens[left.lo : left.hi]):
+        return None
+    value = _in_standard_units(tokens, left, pair[1].dimension, names)
+    if value is None:
+        return None
+    value = Fraction(value) / pair[1].factor
+    return value, f"{show(value)} {pair[1].name}" + ("" if value == 1 else "s")
+
+
 def _in_standard_units(
     tokens: Sequence[Token], side: Side, dimension: str, names: Mapping[str, Number]
 ) -> Number | None:
@@ -242,7 +236,7 @@ def _in_standard_units(
     replaced: list[Token] = []
     for i in range(side.lo, side.hi):
         token = tokens[i]
-        if token.kind == NUM and token.value is not None and (units := _unit_text(tokens, i)):
+        if token.kind == NUM and token.value is not None and (units := unit_text(tokens, i)):
             unit = next((u for u in units if u.dimension == dimension), units[0])
             value = Fraction(token.value) * unit.factor
             if unit.offset:
@@ -253,79 +247,3 @@ def _in_standard_units(
         replaced.append(token)
     whole = Side(0, len(replaced), side.operators, len(replaced))
     return evaluate(expression(replaced, whole, names), names)
-
-
-def _clash(tokens: Sequence[Token], left: Side, right: Side) -> str:
-    """Why equal numbers are not equal amounts, where that is provable: both sides are sums in which every
-    number has a table unit, and the amounts differ (`5 hours = 5 minutes`, `3 km + 2 km = 5 hours`)."""
-    if (
-        tokens[right.hi - 1].kind != NUM
-        or right.operators
-        or not any(t.kind == WORD for t in tokens[right.hi : right.hi + 1])
-    ):
-        return ""
-    goal = _unit_text(tokens, right.hi - 1)
-    if not goal:
-        return ""
-    units = []
-    for i in range(left.lo, left.hi):
-        token = tokens[i]
-        if (
-            token.kind == OP
-            and token.text not in "+-"
-            and not (token.text == "/" and tokens[i + 1].kind == WORD)
-        ):
-            return ""
-        if token.kind == NUM:
-            found = _unit_text(tokens, i)
-            if not found:
-                return ""
-            units.append(found)
-    if not units:
-        return ""
-    first = units[0]
-    if any(_matching(first, u) is None for u in units):
-        return ""
-    pair = _matching(first, goal)
-    if pair is None:
-        return f"{first[0].name} cannot become {goal[0].name}"
-    if pair[0].factor != pair[1].factor and all(u[0].name == first[0].name for u in units):
-        return f"{pair[0].name} is not {pair[1].name}"
-    return ""
-
-
-def mixed(tokens: Sequence[Token], side: Side) -> str:
-    """Two units of different dimension that a side adds or subtracts (`3 km + 2 h`), or nothing."""
-    last: tuple[Unit, ...] | None = None
-    for i in range(side.lo, side.hi):
-        token = tokens[i]
-        if token.kind == NUM:
-            units = _unit_text(tokens, i)
-            if not units:
-                return ""
-            if last is not None and _matching(last, units) is None:
-                return f"{last[0].name} and {units[0].name} cannot be added"
-            last = units
-        elif token.kind == OP and token.text not in "+-":
-            return ""
-    return ""
-
-
-def show(value: Number) -> str:
-    """A value for reading: exact where a few decimals suffice, else to six significant digits after `≈`.
-
-    >>> show(14), show(Fraction(5, 4)), show(Fraction(100, 3))
-    ('14', '1.25', '≈33.3333')
-    """
-    value = Fraction(value)
-    if value.numerator.bit_length() > 130:
-        return "a number of over 39 digits" if value.denominator == 1 else "a number out of range"
-    if value.denominator == 1:
-        return str(value.numerator)
-    for places in (1, 2, 3, 4, 6):
-        scaled = value * 10**places
-        if scaled.denominator == 1:
-            sign = "-" if scaled < 0 else ""
-            digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
-            return f"{sign}{digits[:-places]}.{digits[-places:]}"
-    return f"≈{float(value):.6g}"

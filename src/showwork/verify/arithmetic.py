@@ -17,7 +17,7 @@ from math import isqrt
 
 from showwork.verify.tokens import CLOSE, MAX_POWER, NUM, OP, OPEN, WORD, Number, Token, tokenize
 
-__all__ = ["NUM", "OP", "Number", "Token", "evaluate", "power", "tokenize"]
+__all__ = ["NUM", "OP", "Number", "Token", "evaluate", "power", "show", "tokenize"]
 
 MAX_BITS = 2048  # in a numerator or denominator of any result
 MAX_TOKENS = 160  # in one expression
@@ -205,3 +205,23 @@ def power(base: Number, exponent: Number) -> Number | None:
         return None
     whole = int(exponent)
     return base**whole if whole >= 0 else 1 / Fraction(base) ** -whole
+
+
+def show(value: Number) -> str:
+    """A value for reading: exact where a few decimals suffice, else to six significant digits after `≈`.
+
+    >>> show(14), show(Fraction(5, 4)), show(Fraction(100, 3))
+    ('14', '1.25', '≈33.3333')
+    """
+    value = Fraction(value)
+    if value.numerator.bit_length() > 130:
+        return "a number of over 39 digits" if value.denominator == 1 else "a number out of range"
+    if value.denominator == 1:
+        return str(value.numerator)
+    for places in (1, 2, 3, 4, 6):
+        scaled = value * 10**places
+        if scaled.denominator == 1:
+            sign = "-" if scaled < 0 else ""
+            digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
+            return f"{sign}{digits[:-places]}.{digits[-places:]}"
+    return f"≈{float(value):.6g}"

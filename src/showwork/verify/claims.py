@@ -11,6 +11,7 @@ claim. Whether a claim holds is decided in `steps`.
 from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
 
+from showwork.verify.measures import is_conversion
 from showwork.verify.reader import Reader, Side, operators
 from showwork.verify.spoken import ROUGH, SAID, rewrite
 from showwork.verify.tokens import OP, OPEN, REL, Token, tokenize
@@ -97,7 +98,7 @@ def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]
                 relation = "≈"
             if left is None and name:
                 yield Link(Side(right.lo, right.lo, 0, right.lo), relation, right, first, name)
-            elif left is not None and not (spoken and (not left.operators or right.operators)):
+            elif left is not None and (not spoken or _is_said(tokens, left, right)):
                 if spoken and is_share(tokens, left):
                     left = left._replace(soft=True)
                 yield Link(left, relation, right, first, None, spoken)
@@ -108,6 +109,17 @@ def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]
                 at = right.tail
                 continue
             break
+
+
+def _is_said(tokens: Sequence[Token], left: Side, right: Side) -> bool:
+    """Whether a relation that is a word makes a claim: a calculation and its result (`20% of 50 is 10`), a
+    number and a product in words (`15 is 30% of 50`), or a conversion (`2 hours is 120 minutes`)."""
+    if left.operators:
+        return not right.operators
+    if right.operators:
+        said = tokens[right.hi - 2]
+        return right.operators <= 2 and said.kind == OP and said.sign == SAID and said.text == "*"
+    return is_conversion(tokens, left, right)
 
 
 def is_share(tokens: Sequence[Token], side: Side) -> bool:

@@ -288,9 +288,10 @@ class Reader:
         if len(word) > 2 or not word.isascii():
             return False
         if len(word) == 2:
-            return word[1].isdigit()
+            return word[1].isdigit() and not (word[0] in "rR" and self.tokens[i - 1].kind == NUM)
         if word in self.names or word in _UNKNOWNS:
-            return True
+            # `17 / 5 = 3 R 2`: a remainder
+            return word not in "Rr" or [t.kind for t in self.tokens[i - 1 : i + 2 : 2]] != [NUM, NUM]
         # `3C = 24`, `2m + 5 = 9`: a letter glued to a number is a unit only where several numbers have it
         if i == 0 or self.tokens[i - 1].end != self.tokens[i].start or not word.isalpha():
             return False

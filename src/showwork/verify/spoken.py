@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from showwork.verify.numbers import NUMBER_WORDS
-from showwork.verify.tokens import CLOSE, NUM, OP, OPEN, REL, WORD, Token
+from showwork.verify.tokens import CLOSE, MARK, NUM, OP, OPEN, REL, WORD, Token
 
 _OPERATIONS = {"times": "*", "plus": "+", "minus": "-", "multiplied": "*", "divided": "/"}
 _WITH = {"multiplied": {"by"}, "divided": {"by", "into", "among", "between"}}
@@ -25,7 +25,18 @@ _MORE = {
     "more", "less", "fewer", "times", "of", "greater", "larger", "smaller", "older", "younger", "percent",
     "or", "longer", "shorter", "higher", "lower", "faster", "slower", "multiplied", "plus", "minus", "to",
 }  # fmt: skip
-_SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_MANY) | set(_POWERS) | {"of"}
+_RISES = {
+    "rise", "increase", "grow", "climb", "gain", "raise", "rises", "increases", "grows", "climbs", "gains",
+    "raises", "rose", "risen", "increased", "grew", "grown", "climbed", "gained", "raised", "up",
+}  # fmt: skip
+_FALLS = {
+    "fall", "decrease", "drop", "decline", "reduction", "discount", "shrink", "falls", "decreases", "drops",
+    "declines", "reductions", "discounts", "shrinks", "fell", "fallen", "decreased", "dropped", "declined",
+    "reduced", "shrank", "down",
+}  # fmt: skip
+_CHANGES = dict.fromkeys(_RISES, "+") | dict.fromkeys(_FALLS, "-")
+_TIMES = {"am", "pm", "a.m", "p.m", "o'clock"}
+_SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_MANY) | set(_POWERS) | {"of", "from"}
 SAID = "said"  # the sign of an operator that was a word
 
 
@@ -64,6 +75,8 @@ def rewrite(tokens: list[Token]) -> list[Token]:
                 if out and out[-1].kind == NUM:
                     out.append(Token(OP, "^", token.start, token.start, None, SAID))
                     token = Token(NUM, token.text, token.start, token.end, _POWERS[word])
+            elif word == "from" and _change(tokens, i, out):
+                token, step = out.pop(), 3
             elif word in _OF_MANY and (many := _of_many(tokens, i, word)):
                 parts, step = many
                 out.extend(parts[:-1])
@@ -132,11 +145,90 @@ def _relation(tokens: Sequence[Token], i: int, word: str) -> tuple[Token, int]:
         at += 1
     rough = at < n and tokens[at].text in ROUGH
     first = at + rough
+    if first < n and i > 0 and tokens[i - 1].kind in (NUM, WORD) and _is_product(tokens, first):
+        return Token(REL, "is≈" if rough else "is", tokens[i].start, tokens[at - 1].end), at - i
     if first >= n or tokens[first].kind not in (NUM, OP):
         return tokens[i], 1
     if any(t.kind == WORD and t.text in _MORE for t in tokens[first + 1 : first + 4]):
         return tokens[i], 1
     return Token(REL, "is≈" if rough else "is", tokens[i].start, tokens[at - 1].end), at - i
+
+
+def _is_product(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a product in words begins at `i` and its clause ends with it: `30% of 60`, `half of 48`, `twice
+    7`, `3 times 5 boys`."""
+    n = len(tokens)
+    words = [t.text.lower() for t in tokens[i : i + 3]]
+    if len(words) < 2:
+        return False
+    if words[0] in _FOLDS:
+        last = i + 1
+    elif words[0] in _PARTS and words[1] == "of":
+        last = i + 2
+    elif words[0] in _COUNTS and words[1] in _PARTS and words[2:] == ["of"]:
+        last = i + 3
+    elif tokens[i].kind != NUM:
+        return False
+    elif words[1] == "times" or (words[1] == "of" and _is_share(tokens[i : i + 1])):
+        last = i + 2
+    elif words[1] == "/" and tokens[i + 3 : i + 4] and tokens[i + 3].text == "of":
+        last = i + 4
+    else:
+        return False
+    if last >= n or tokens[last].kind != NUM:
+        return False
+    end = last + 1
+    while end < n and end < last + 4 and tokens[end].kind == WORD and tokens[end].text not in _MORE:
+        end += 1
+    return end >= n or tokens[end].kind in (MARK, REL)
+
+
+def _change(tokens: Sequence[Token], i: int, out: list[Token]) -> bool:
+    """`rises by 10% from $50 to $55`, `a 10% rise from $50 to $55` as `(1 + 10%) * $50 is $55`, in the
+    order in which it is written: the end of `out` is replaced. False where the word "from" at `i` is
+    something else, where the numbers may be years or days, and where the percentage is a rounded one."""
+    if i + 3 >= len(tokens) or tokens[i + 2].text != "to" or len(out) < 2:
+        return False
+    old, new = tokens[i + 1], tokens[i + 3]
+    at = len(out) - (1 if out[-1].kind == NUM else 2)
+    change = out[at]
+    word = out[-1] if at == len(out) - 2 else out[at - 1 - (at > 1 and out[at - 1].text == "by")]
+    sign = _CHANGES.get(word.text.lower())
+    if sign is None or change.kind != NUM or old.kind != NUM or new.kind != NUM or old.sign != new.sign:
+        return False
+    by, a, b = change.value, old.value, new.value
+    if by is None or not a or b is None or old.sign == "%" or change.sign not in ("%", old.sign):
+        return False
+    if not old.sign:
+        after = tokens[i + 4].text.lower() if i + 4 < len(tokens) else ""
+        if change.sign != "%" or min(a, b) <= 31 or {len(old.text), len(new.text)} & {4} or after in _TIMES:
+            return False
+    if change.sign == "%":
+        _, _, places = change.text.partition(".")
+        real = Fraction(b) / a - 1
+        gap = abs(abs(real) - by)
+        if (
+            0 < gap <= Fraction(1, 200 * 10 ** sum(c.isdigit() for c in places[:20]))
+            and sign == "+-"[real < 0]
+        ):
+            return False
+    start, end = change.start, change.end
+    plus = Token(OP, "+", end, end, None, SAID)
+    if change.sign == "%":
+        terms = [
+            Token(OPEN, "(", start, start),
+            Token(NUM, "1", start, start, 1),
+            Token(OP, sign, start, start, None, SAID),
+            change,
+            Token(CLOSE, ")", end, end),
+            Token(OP, "*", end, end, None, SAID),
+        ]
+    elif sign == "-":
+        terms = [Token(OP, "-", start, start, None, SAID), change, plus]
+    else:
+        terms = [change, plus]
+    out[at:] = [*terms, old, Token(REL, "is", tokens[i + 2].start, tokens[i + 2].end)]
+    return True
 
 
 def _of_many(tokens: Sequence[Token], i: int, word: str) -> tuple[list[Token], int] | None:

@@ -5,17 +5,20 @@ the one that is named. Whether the plan is right is not decided here: a right ca
 passes. Where the claims are is decided in `claims`, where a number can come from in `sources`.
 """
 
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from showwork.types import Check, Finding, Flag, Process, Step, Trace, Truth
-from showwork.verify.agree import agree, mixed, show
-from showwork.verify.arithmetic import evaluate
-from showwork.verify.claims import Link, expression, is_share, links, rewrite
+from showwork.verify.agree import agree
+from showwork.verify.arithmetic import evaluate, show
+from showwork.verify.claims import Link, expression, links, rewrite
+from showwork.verify.doubts import has_unknown, is_misread
+from showwork.verify.measures import mixed, wrong_conversion
 from showwork.verify.reader import Side
 from showwork.verify.sources import Sources
-from showwork.verify.tokens import MARK, NUM, OP, OPEN, REL, WORD, Number, Token, tokenize
+from showwork.verify.tokens import NUM, OP, REL, WORD, Number, Token, tokenize
+from showwork.verify.unknowns import contradicts, solution
 
 MAX_TEXT = 12_000  # characters of all steps that are examined
 MAX_TOKENS = 1_100  # of all steps; a long gold solution has a few hundred
@@ -46,7 +49,7 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
 def _may_speak(text: str) -> bool:
     """Whether a step without a relation sign can hold a claim in words."""
     return any(c.isdigit() for c in text) and any(
-        w in text for w in (" is ", " equal", " makes ", " gives ", " are ")
+        w in text for w in (" is ", " equal", " makes ", " gives ", " are ", " from ")
     )
 
 
@@ -67,11 +70,16 @@ class _Work:
     checked_steps: set[int] = field(default_factory=set)
     algebra: list[tuple[int, list[Token], str, int]] = field(default_factory=list)  # steps with unknowns
     reused: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
+    given: dict[str, Check] = field(default_factory=dict)  # symbols: where they got their value, as a claim
+    spelling: dict[str, str] = field(default_factory=dict)  # named values in lower case, as first written
 
 
 def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
     tokens = rewrite(tokenize(text, work.tokens_left))
     work.tokens_left -= len(tokens)
+    if work.spelling:
+        _spell(tokens, work.spelling)
     name: str | None = None
     before: Number | None = None
     work.sources.enter(tokens)
@@ -94,7 +102,13 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
             if value is not None and right.operators == 0:
                 work.results.append((number, value))
                 work.sources.derive(value)
+        if before is not None and right.lo > 2 and tokens[right.lo - 3].text == "or":
+            name = None  # `x = 3 or x = -3`
         if name is not None and value is not None and not right.soft:
+            if name not in work.names:
+                _define(work, number, tokens, name, right, text, offset)
+            elif work.names[name] != value:
+                work.changed.add(name)
             work.names[name] = value
             if before is not None and before != value and right.operators == 0:
                 if _is_symbol(name):
@@ -106,6 +120,26 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
         work.sources.state(tokens)
         if len(work.algebra) < MAX_ALGEBRA:
             work.algebra.append((number, tokens, text, offset))
+
+
+def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
+    """Write the words that are names of values as the names were first written."""
+    for i, token in enumerate(tokens):
+        if token.kind == WORD and (known := spelling.get(token.text.lower())) and known != token.text:
+            tokens[i] = token._replace(text=known)
+
+
+def _define(
+    work: _Work, number: int, tokens: list[Token], name: str, right: Side, text: str, offset: int
+) -> None:
+    """Note a name that gets its first value: how a word is spelled, where a symbol is given."""
+    if len(name) > 2:
+        work.spelling.setdefault(name.lower(), name)
+        _spell(tokens, work.spelling)
+    elif right.operators == 0 and right.lo > 1 and tokens[right.lo - 2].text == name:
+        begin, end = tokens[right.lo - 2].start, tokens[right.hi - 1].end
+        span = (offset + begin, offset + end)
+        work.given[name] = Check(number, text[begin:end], Truth.FALSE, None, span, "")
 
 
 def _substitute(work: _Work) -> None:
@@ -124,9 +158,12 @@ def _substitute(work: _Work) -> None:
             found = agree(tokens, left, link.relation, right, solved)
             begin, end = tokens[left.lo].start, tokens[found.side.hi - 1].end
             span = (offset + begin, offset + end)
-            if not found.holds or span in known:
+            if span in known:
                 continue
             claim = text[begin:end]
+            if not found.holds:
+                _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
+                continue
             work.checks.append(
                 Check(number, claim, Truth.TRUE, show(found.left or 0), span, "by substitution")
             )
@@ -140,6 +177,27 @@ def _substitute(work: _Work) -> None:
     work.checks.sort(key=lambda c: c.span)
 
 
+def _refute(work: _Work, tokens: Sequence[Token], link: Link, equation: Check) -> None:
+    """An equation and a value given for its unknown that cannot both be: the later one is false."""
+    for name, given in list(work.given.items()):
+        root = None if name in work.changed else solution(tokens, link, name)
+        if root is None or not contradicts(root, work.names[name]):
+            continue
+        value = show(work.names[name])
+        if given.span > equation.span:
+            reason = f"by {equation.claim}, {name} is {show(root)}, not {value}"
+            check = replace(given, value=show(root), reason=reason)
+        else:
+            reason = f"{equation.claim} does not hold for {given.claim}"
+            check = replace(equation, reason=reason)
+        del work.given[name]
+        work.checks.append(check)
+        work.checked_steps.add(check.step)
+        work.false += 1
+        work.flags.append(Flag(Finding.CONTRADICTION, check.step, reason))
+        return
+
+
 def _is_symbol(name: str) -> bool:
     return len(name) == 1 or name.isupper() or not name.isalpha()
 
@@ -151,12 +209,15 @@ def _check_link(
     left, relation = link.left, link.relation
     found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
     right = found.side
-    if not found.holds and (left.soft or right.soft or _is_misread(tokens, link)):
-        return None
+    if not found.holds and (left.soft or right.soft or is_misread(tokens, link)):
+        told = wrong_conversion(tokens, left, link.right, link.first) if relation == "=" else None
+        if told is None:
+            return None
+        found = found._replace(holds=False, left=told[0], reason=told[1])
     begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
     claim, span = text[begin:end], (offset + begin, offset + end)
     if found.left is None or found.right is None:
-        if _has_unknown(tokens, left, work.names) or _has_unknown(tokens, right, work.names):
+        if has_unknown(tokens, left, work.names) or has_unknown(tokens, right, work.names):
             return None
         work.checks.append(Check(number, claim, Truth.UNKNOWN, None, span, found.reason))
         return None
@@ -167,7 +228,9 @@ def _check_link(
         work.sources.explain(found.left)
         work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
-    value = show(found.left) if relation in ("=", "≈") else None
+    value = None
+    if relation in ("=", "≈"):
+        value = show(found.right if right.operators and not left.operators else found.left)
     work.checks.append(Check(number, claim, truth, value, span, found.reason))
     work.checked_steps.add(number)
     if not _is_trivial(tokens, left, right, found.left, found.right):
@@ -188,58 +251,6 @@ def _check_link(
     return right
 
 
-def _has_unknown(tokens: Sequence[Token], side: Side, names: Container[str]) -> bool:
-    """Whether a word stands where an operand should, inside brackets for instance."""
-    return any(
-        tokens[i].kind == WORD
-        and tokens[i].text not in names
-        and (len(tokens[i].text) == 1 or tokens[i - 1].kind in (OP, OPEN))
-        for i in range(side.lo + 1, side.hi)
-    )
-
-
-def _is_algebra(tokens: Sequence[Token], side: Side) -> bool:
-    """Whether a letter glued to a number (`2s + 16`) is likely an unknown: another term has no letter."""
-    glued = bare = 0
-    for i in range(side.lo, side.tail):
-        if tokens[i].kind != NUM:
-            continue
-        after = tokens[i + 1] if i + 1 < len(tokens) else None
-        if after is None or after.kind != WORD:
-            bare += 1
-        elif len(after.text) == 1 and after.start == tokens[i].end:
-            glued += 1
-    return glued > 0 and bare > 0
-
-
-def _is_misread(tokens: Sequence[Token], link: Link) -> bool:
-    """Whether a claim that does not hold was likely not meant as it was read."""
-    left, right = link.left, link.right
-    if link.relation not in ("=", "≈"):
-        return False
-    if _is_algebra(tokens, left) or _is_algebra(tokens, right):
-        return True
-    slashes = [i for i in range(left.lo + 1, left.hi) if tokens[i].text == "/"]
-    if (
-        len(slashes) > 1
-        and tokens[slashes[-1] - 1].kind == WORD
-        and tokens[slashes[0] - 1].end < tokens[slashes[0]].start
-    ):
-        return True  # `150 minutes / 5 minutes/100 meters`: divided by a rate
-    after = tokens[right.hi : right.hi + 4]
-    if after and after[0].text == "and" and any(t.text == "/" for t in after):
-        return True  # `= 16 and (2/3)`
-    if not link.first or (left.operators and not is_share(tokens, left)):
-        return False
-    # A lone number is likely the end of a phrase: "3 miles less = 20 - 3", "size 5 = 6 * 2".
-    if left.hi < left.tail:
-        return True
-    if left.lo == 0:
-        return False
-    before = tokens[left.lo - 1]
-    return before.kind != MARK or before.text in ",&"
-
-
 def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rewritten: bool) -> None:
     """Look up the source of every number on a side. A bare result has none to give; a side that equals its
     left neighbour is a rewriting of it."""
@@ -251,7 +262,8 @@ def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rew
         if token.kind != NUM or token.value is None:
             continue
         work.operands += 1
-        if work.sources.explain(token.value):
+        base = int(token.text[:-1]) if token.sign == "!" else token.value
+        if work.sources.explain(base):
             continue
         if rewritten:
             if parts:  # `166 = 120 + 46`: the parts may be used from here on

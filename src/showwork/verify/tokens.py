@@ -11,12 +11,14 @@ raises.
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from math import factorial
 from typing import NamedTuple
 
 Number = int | Fraction
 
 MAX_DIGITS = 40  # in one written number
 MAX_POWER = 64
+MAX_FACTORIAL = 100
 MAX_TOKENS_READ = 2000  # of one text
 
 NUM, OP, OPEN, CLOSE, REL, WORD, MARK = "num", "op", "(", ")", "rel", "word", "mark"
@@ -24,8 +26,8 @@ NUM, OP, OPEN, CLOSE, REL, WORD, MARK = "num", "op", "(", ")", "rel", "word", "m
 
 class Token(NamedTuple):
     """A piece of text: its kind, its normal form, its place, and for numbers the value (None: too long to
-    read) and what was written with it (`%`, `$`, `€`, `£`, `¢`, or nothing). A tuple, because making one is
-    most of the cost of reading a trace."""
+    read) and what was written with it (`%`, `$`, `€`, `£`, `¢`, `!`, or nothing). A tuple, because making
+    one is most of the cost of reading a trace."""
 
     kind: str
     text: str
@@ -54,11 +56,12 @@ _PATTERN = re.compile(
     (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|(?(currency)k\b(?!-)|(?!)))?
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
+    (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥]|[-−<>]\s*\d|\\(?:times|cdot|div)\b)))?
   | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
   | (?![A-Za-z])(?:
     (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
-  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
+  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=(?!(?<=\d!=)\d)|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
   | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
   | (?P<frac>\\[dt]?frac(?=\{{))
   | (?P<open>[(\[{{])
@@ -173,7 +176,10 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             if kind == "number" and len(raw) < 10 and raw.isascii() and raw.isdigit():
                 add(Token(NUM, raw, start, end, int(raw)))  # most numbers
             else:
-                add(_number(m, tokens, text))
+                is_factorial = kind == "factorial"
+                if is_factorial and tokens and tokens[-1].end == start and tokens[-1].text.endswith("!"):
+                    add(Token(OP, "*", start, start))  # `3!2!`
+                add(_factorial(m) if is_factorial else _number(m, tokens, text))
     return tokens
 
 
@@ -239,6 +245,14 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
     if value is not None and type(value) is Fraction and value.denominator == 1:
         value = value.numerator
     return Token(NUM, m.group(), start, end, value, sign)
+
+
+def _factorial(m: re.Match[str]) -> Token:
+    """`5!` before an operator or relation as one number; elsewhere the sign is one of exclamation."""
+    digits = m.group("number") or ""
+    small = m.group() == f"{digits}!" and digits.isascii() and digits.isdigit() and len(digits) < 4
+    value = factorial(int(digits)) if small and int(digits) <= MAX_FACTORIAL else None
+    return Token(NUM, m.group(), m.start(), m.end(), value, "!")
 
 
 def _decimal(digits: str) -> Fraction | None:
