@@ -3,16 +3,19 @@ while sampling is what the trainer computes."""
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tunix.models.gemma3.model import Gemma3
 
 from model_fixtures import TUNIX, logits, lora, micro, texts, tokenizer
 from showwork.model.decode import Decoded, decode, left_pad, prompt_length
 from showwork.model.gemma import Gemma
-from showwork.model.logprobs import token_logprobs
+from showwork.model.logprobs import attention, group_logprobs, token_logprobs
 from showwork.model.sampler import Policy, policy
 from showwork.train.groups import step_seed
 from showwork.types import Prompt, Sampling, Stop
@@ -66,6 +69,49 @@ def test_sampled_log_probabilities_are_the_trainers(temperature: float) -> None:
     ours = np.asarray(token_logprobs(model(), jnp.asarray(tokens), pad, HOT.max_tokens, temperature))
     for i, row in enumerate(every):
         np.testing.assert_allclose(ours[i, : len(row.tokens)], row.logprobs, atol=1e-4)
+
+
+def test_a_shared_prefix_changes_no_number() -> None:
+    """Log-probabilities and gradients, with prompts of different lengths, beyond the sliding window."""
+    pad, rng = tokenizer().pad, np.random.default_rng(3)
+    prompts = left_pad(ids(), prompt_length(ids()), pad)
+    group = np.array([2, 0, 0, 3, 1])
+    completions = rng.integers(120, 500, (5, 21)).astype(np.int32)
+    completions[1, 4:], completions[4, 20:] = pad, pad
+    real = completions != pad
+    graph, state = nnx.split(model())
+
+    def plain(state: Any) -> Any:
+        tokens = jnp.concatenate([jnp.asarray(prompts)[group], jnp.asarray(completions)], axis=1)
+        return token_logprobs(nnx.merge(graph, state), tokens, pad, 21, 0.7)
+
+    def shared(state: Any) -> Any:
+        return group_logprobs(
+            nnx.merge(graph, state), jnp.asarray(prompts), jnp.asarray(completions), group, pad, 0.7
+        )
+
+    a, b = np.asarray(plain(state)), np.asarray(shared(state))
+    np.testing.assert_allclose(a[real], b[real], atol=2e-5)
+    weight = jnp.asarray(rng.normal(size=real.shape) * real, jnp.float32)
+    for x, y in zip(
+        jax.tree.leaves(jax.grad(lambda s: (plain(s) * weight).sum())(state)),
+        jax.tree.leaves(jax.grad(lambda s: (shared(s) * weight).sum())(state)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(np.asarray(x), np.asarray(y), atol=1e-4)
+
+
+def test_our_layers_are_tunix_own_in_number() -> None:
+    """The same parameters in Tunix's stock module: equal logits, over more tokens than the sliding window."""
+    ours_ = micro()
+    stock = Gemma3(ours_.config, rngs=nnx.Rngs(0))
+    nnx.update(stock, nnx.state(ours_))
+    tokens = jnp.asarray(np.random.default_rng(5).integers(4, 500, (3, 40)), jnp.int32).at[1, :9].set(0)
+    positions, mask = attention(tokens != 0)
+    theirs, _ = stock(tokens, positions, None, mask)
+    ours, _ = ours_(tokens, positions, None, mask)
+    real = np.asarray(tokens != 0)
+    np.testing.assert_allclose(np.asarray(ours)[real], np.asarray(theirs)[real], atol=2e-5)
 
 
 def test_log_probabilities_are_natural_logs_at_the_temperature() -> None:

@@ -65,8 +65,8 @@ def test_groups_do_not_touch_each_other() -> None:
 def test_the_loss_by_hand() -> None:
     """Token by token in plain numpy, with clipped and unclipped ratios and both signs of advantage."""
     model, rng = lora(seed=8, moved=True), np.random.default_rng(0)
-    prompts, completions = rng.integers(4, 500, (2, 8)), rng.integers(4, 500, (2, 6))
-    prompts[0, :3] = 0
+    prompts, completions = np.tile(rng.integers(4, 500, 8), (2, 1)), rng.integers(4, 500, (2, 6))
+    prompts[:, :3] = 0
     completions[1, 4:] = 0
     tokens = jnp.asarray(np.concatenate([prompts, completions], 1), jnp.int32)
     new = np.asarray(token_logprobs(model, tokens, 0, 6, 0.7), np.float64)
@@ -297,9 +297,12 @@ def test_a_run_draws_what_sampling_draws(straight: Watched) -> None:
 
 def test_the_reference_is_a_copy() -> None:
     model = lora(seed=8, moved=True)
-    held = reference(model, 0, 1.0)
-    tokens = jnp.asarray(np.random.default_rng(1).integers(4, 500, (2, 12)), jnp.int32)
-    before = np.asarray(held(tokens, 5))
-    np.testing.assert_allclose(before, np.asarray(token_logprobs(model, tokens, 0, 5)), atol=1e-5)
+    held = reference(model, 2, 0, 1.0)
+    tokens = np.random.default_rng(1).integers(4, 500, (2, 12))
+    tokens[1, :7] = tokens[0, :7]
+    prompts, completions = jnp.asarray(tokens[:, :7], jnp.int32), jnp.asarray(tokens[:, 7:], jnp.int32)
+    before = np.asarray(held(prompts, completions))
+    plain = token_logprobs(model, jnp.asarray(tokens, jnp.int32), 0, 5)
+    np.testing.assert_allclose(before, np.asarray(plain), atol=1e-5)
     nnx.update(model, nnx.state(lora(seed=9), nnx.LoRAParam))
-    np.testing.assert_array_equal(before, np.asarray(held(tokens, 5)))
+    np.testing.assert_array_equal(before, np.asarray(held(prompts, completions)))

@@ -49,7 +49,7 @@ class Learner(GRPOLearner):
     mix: Mix
     tasks: dict[int, list[Task]]
     refill: Callable[[int], Sequence[Task]]
-    reference: Callable[[Array, int], Array]
+    reference: Callable[[Any, Any], Array]
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
     def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -98,15 +98,17 @@ class Learner(GRPOLearner):
         return [_trimmed(examples) for examples in whole]
 
     def _examples(self, groups: Groups) -> Examples:
-        """The step's rows, shortest completion first, so that micro-batches hold rows of similar length."""
-        rows = [row for group in groups.rows for row in group]
-        order = np.argsort([len(r.tokens) for r in rows], kind="stable")
-        rows = [rows[i] for i in order]
-        pad, count = self.tokenizer.pad, len(rows)
-        prompts = [self.tokenizer.encode_prompt(prompt(t, self.instruction).text) for t in groups.tasks]
-        left = np.repeat(left_pad(prompts, prompt_length(prompts), pad), self.how.group, axis=0)[order]
+        """The step's rows, group by group, groups with short completions first, so that a micro-batch holds
+        rows of similar length."""
+        size, pad = self.how.group, self.tokenizer.pad
+        order = np.argsort([max(len(r.tokens) for r in rows) for rows in groups.rows], kind="stable")
+        rows = [row for i in order for row in groups.rows[i]]
+        prompts = [
+            self.tokenizer.encode_prompt(prompt(groups.tasks[i], self.instruction).text) for i in order
+        ]
+        left = np.repeat(left_pad(prompts, prompt_length(prompts), pad), size, axis=0)
         lengths = np.array([len(r.tokens) for r in rows])
-        completion = np.full((count, _bucket(lengths[-1])), pad, np.int32)
+        completion = np.full((len(rows), _bucket(lengths.max())), pad, np.int32)
         old = np.zeros(completion.shape, np.float32)
         for i, row in enumerate(rows):
             completion[i, : len(row.tokens)] = row.tokens
@@ -114,17 +116,17 @@ class Learner(GRPOLearner):
         mask = np.arange(completion.shape[1]) < lengths[:, None]
         micros = self.how.prompts // (self.how.micro_prompts or self.how.prompts)
         reference = old.copy()
-        for part in np.split(np.arange(count), micros) if self.how.beta else ():
-            last = _bucket(lengths[part[-1]])
-            tokens = np.concatenate([left[part], completion[part, :last]], axis=1)
-            reference[part, :last] = self.reference(jnp.asarray(tokens), last)
+        for part in np.split(np.arange(len(rows)), micros) if self.how.beta else ():
+            last = _bucket(lengths[part].max())
+            reference[part, :last] = self.reference(left[part], completion[part, :last])
+        gains = advantages(groups.scores, self.mix.floor).reshape(-1, size)[order].reshape(-1)
         make: Any = Examples  # type checkers do not see the fields that flax's dataclass inherits
         return make(
             prompt_ids=jnp.asarray(left),
             prompt_mask=jnp.asarray(left != pad),
             completion_ids=jnp.asarray(completion),
             completion_mask=jnp.asarray(mask),
-            advantages=jnp.asarray(advantages(groups.scores, self.mix.floor)[order]),
+            advantages=jnp.asarray(gains),
             ref_per_token_logps=jnp.asarray(reference),
             old_per_token_logps=jnp.asarray(old),
             weight=jnp.asarray(mask * np.float32(micros / mask.sum())),
@@ -205,7 +207,7 @@ def grpo(
             kv_cache_size=how.max_tokens + 1024,
         ),
     )
-    reference_ = reference(model, tokenizer.pad, how.temperature)
+    reference_ = reference(model, how.group, tokenizer.pad, how.temperature)
     cluster = RLCluster(actor=model, reference=None, tokenizer=_Adapter(tokenizer), cluster_config=config)
     cluster._anchor_policy_state = None  # a second copy of the model that only Tunix's agents read
     cluster.buffer_metrics = lambda *_, **__: (

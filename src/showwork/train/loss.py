@@ -14,12 +14,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from tunix.rl import function_registry
 from tunix.rl.common import TrainExample
 
 from showwork.model.gemma import Gemma
-from showwork.model.logprobs import token_logprobs
+from showwork.model.logprobs import group_logprobs
 
 LOSS = "showwork"  # our name in Tunix's registry of policy losses
 
@@ -39,8 +39,9 @@ def policy_loss(
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """The loss in the module's docstring; the auxiliary values are means over tokens."""
     x: Any = train_example
-    tokens = jnp.concatenate([x.prompt_ids, x.completion_ids], axis=1)
-    new = token_logprobs(model, tokens, pad_id, x.completion_ids.shape[1], algo_config.temperature)
+    new = grouped(
+        model, x.prompt_ids, x.completion_ids, algo_config.num_generations, pad_id, algo_config.temperature
+    )
     ratio = jnp.exp(new - x.old_per_token_logps)
     gain = x.advantages[:, None]
     clipped = jnp.clip(ratio, 1 - algo_config.epsilon, 1 + algo_config.epsilon)
@@ -56,14 +57,27 @@ def policy_loss(
     return jnp.sum((per_token + algo_config.beta * kl) * x.weight), aux
 
 
-def reference(model: Gemma, pad: int, temperature: float) -> Callable[[Array, int], Array]:
-    """Log-probabilities under the policy as it is now. The adapter is copied; the base's arrays are
-    shared."""
+def grouped(
+    model: Gemma,
+    prompts: Int[Array, "rows length"],
+    completions: Int[Array, "rows last"],
+    size: int,
+    pad: int,
+    temperature: float,
+) -> Float[Array, "rows last"]:
+    """Log-probabilities of completions that come in groups of `size` rows with the same prompt."""
+    group = jnp.arange(len(prompts)) // size
+    return group_logprobs(model, prompts[::size], completions, group, pad, temperature)
+
+
+def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable[[Array, Array], Array]:
+    """`grouped` under the policy as it is now: a function of prompts and completions. The adapter is copied;
+    the base's arrays are shared."""
     graph, adapter, rest = nnx.split(model, nnx.LoRAParam, ...)
     adapter = jax.tree.map(jnp.copy, adapter)
 
-    @functools.partial(jax.jit, static_argnames="last")
-    def run(adapter: Any, rest: Any, tokens: Array, last: int) -> Array:
-        return token_logprobs(nnx.merge(graph, adapter, rest), tokens, pad, last, temperature)
+    @jax.jit
+    def run(adapter: Any, rest: Any, prompts: Array, completions: Array) -> Array:
+        return grouped(nnx.merge(graph, adapter, rest), prompts, completions, size, pad, temperature)
 
-    return lambda tokens, last: run(adapter, rest, tokens, last)
+    return functools.partial(run, adapter, rest)
