@@ -133,6 +133,47 @@ class RewardMix(Part):
         return self
 
 
+class Judge(Part):
+    """Who judges the work by a rubric: an OpenAI-compatible endpoint at `base_url`, or without one a local
+    Gemma (`model`: "tiny" or a folder). The key is never here: `key_variable` names what holds it.
+
+    `timeout`: seconds for one request; `patience`: for one batch, after which what is missing stays unknown.
+    Prices are per million tokens. `max_calls` and `max_money` stop the judging of one process, never its
+    training. `cache`: a file (None: in the user's cache folder). `rubrics`: domain → rubric, over the usual.
+    """
+
+    base_url: str | None = None
+    model: str = Field(default="tiny", min_length=1)
+    key_variable: str | None = None
+    concurrency: int = Field(default=8, gt=0, le=256)
+    retries: int = Field(default=5, ge=0, le=10)
+    timeout: float = Field(default=60.0, gt=0)
+    patience: float = Field(default=600.0, gt=0)
+    max_tokens: int = Field(default=400, gt=0)
+    input_price: float | None = Field(default=None, ge=0)
+    output_price: float | None = Field(default=None, ge=0)
+    max_calls: int | None = Field(default=None, ge=0)
+    max_money: float | None = Field(default=None, ge=0)
+    cache: str | None = None
+    rubrics: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        # None of these messages repeats the value: it may be, or hold, the key itself.
+        if self.key_variable is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.key_variable):
+            raise ValueError("key_variable is the name of an environment variable, not the key")
+        if self.base_url is not None and not re.fullmatch(r"https?://[^\s@?#]+", self.base_url):
+            raise ValueError(
+                "base_url must be http(s)://host/path, without user, password or query; "
+                "the key goes into a variable, and its name into key_variable"
+            )
+        if (self.input_price is None) != (self.output_price is None):
+            raise ValueError("give input_price and output_price, or neither")
+        if self.max_money is not None and self.input_price is None:
+            raise ValueError("max_money needs input_price and output_price, per million tokens")
+        return self
+
+
 class Evaluate(Part):
     """The one evaluation for every stage: greedy, on the test split."""
 
@@ -161,6 +202,7 @@ class Recipe(Part):
     sft: Sft = Sft()
     grpo: Grpo = Grpo()
     reward: RewardMix = RewardMix(preset="verified")
+    judge: Judge | None = None
     evaluate: Evaluate = Evaluate()
     pretrain: Pretrain | None = None
 
