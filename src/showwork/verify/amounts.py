@@ -20,6 +20,8 @@ def same_amount(answer: Amount, gold: Amount) -> tuple[bool, str]:
     if (answer.units and gold.noun) or (answer.noun and gold.units):
         return False, f"{_name(answer)} is not {_name(gold)}"
     if answer.noun and gold.noun and answer.noun != gold.noun:
+        if answer.of == gold.noun or gold.of == answer.noun:
+            return _pairs(answer, gold)
         return False, f"{answer.noun} is not {gold.noun}"
     if answer.per and gold.per and answer.per != gold.per:
         return False, f"per {answer.per} is not per {gold.per}"
@@ -31,6 +33,18 @@ def same_amount(answer: Amount, gold: Amount) -> tuple[bool, str]:
     if (gold.units or gold.noun) and not (answer.units or answer.noun):
         return True, "same number; the unit is missing"
     return True, "equal" if answer.value == gold.value else "equal after rounding"
+
+
+# One pair of these is one thing.
+_SINGLE = frozenset({
+    "pant", "pants", "trouser", "jean", "short", "scissor", "glass", "sunglass", "eyeglass", "goggle",
+})  # fmt: skip
+
+
+def _pairs(answer: Amount, gold: Amount) -> tuple[bool, str]:
+    """Whether `3 pairs of socks` and `6 socks` are the same number of things."""
+    a, b = (x.value * (2 if x.of and x.of not in _SINGLE else 1) for x in (answer, gold))
+    return a == b, "equal, counting pairs" if a == b else "different number, counting pairs"
 
 
 def _name(amount: Amount) -> str:

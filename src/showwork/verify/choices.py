@@ -33,6 +33,13 @@ _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|not|false|eliminat\w*|isn't|can't|cannot|impossible|rule[sd]?\s+out)\b", re.I
 )
 
+_ORDINALS: tuple[str, ...] = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+)  # fmt: skip
+_ORDINAL = re.compile(
+    rf"\b(?:({'|'.join(_ORDINALS)})|([1-9])(?:st|nd|rd|th))\s+(?:answer\s+)?(?:option|choice)\b",
+    re.IGNORECASE,
+)
 _REMARK = re.compile(r"(?<=\w)\s+\((?!\s*[A-J]\s*\))[^()]*\)")
 _MAX_OPTION = 1000
 
@@ -62,6 +69,9 @@ def letters(text: str) -> set[str]:
         several = _SEVERAL.match(LEAD.sub("", clause.strip(), count=1))
         if several:
             found.update(re.findall(r"\b[A-J]\b", clause))
+        for match in _ORDINAL.finditer(clause):
+            place = int(match.group(2)) - 1 if match.group(2) else _ORDINALS.index(match.group(1).lower())
+            found.add(chr(65 + place))
         for pattern in (_NAMED, _PARENTHESISED, _CHOSEN, _PRAISED):
             for match in pattern.finditer(clause):
                 letter = match.group(1)

@@ -46,10 +46,12 @@ _OPEN = "not worked out"
 _ASIDE = re.compile(r"(?<![\w)])\(([^()]*)\)")
 _EQUALS = re.compile(r"(?<![<>!:≤≥])[=≈≃≅→⇒⟹]+>?|\b(?:equals|is equal to|which is|that is|i\.e\.)")
 _SENTENCE = re.compile(
-    r"(?:,\s*|\s+)(?:and\s+|or\s+)?(?<=[\s,])(?=[A-Za-z]\w?\s*=)|\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])"
+    r"(?<![-+*/×·^−=])(?:,\s*|\s+)(?:(?:and|or|so|then|thus|hence|therefore),?\s+)?(?<=[\s,])(?=[A-Za-z]\w?\s*=)|\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])"
 )
 _LABEL = re.compile(r"^\s*\(?[A-Ha-h][).:]\)?\s+(?=\S)")
 _VARIABLE = re.compile(r"^\s*[A-Za-z]\w?\s*[:≈]?\s*$")
+_TERM = r"(?:\d{1,9}(?:\.\d{1,9})?\s?\*?\s?)?[a-zA-Z](?:\^?[0-9])?|\d{1,9}(?:\.\d{1,9})?"
+_ALGEBRA = re.compile(rf"\s*(?:{_TERM})(?:\s*[-+−*/]\s*(?:{_TERM})){{0,8}}\s*")
 _PLURAL_S = re.compile(r"\((?:s|es)\)")
 
 
@@ -85,6 +87,7 @@ def offered(text: str) -> Offered:
         return Offered((), "only says what it is not")
     text = _asides(positive)
     kept: list[Amount] = []
+    given: list[Amount] = []  # what equations in unknowns come to, `x + y = 10`: only where nothing else is
     problem: str | None = None
     for sentence in _SENTENCE.split(text):
         if not sentence or not sentence.strip():
@@ -92,9 +95,13 @@ def offered(text: str) -> Offered:
         if len(kept) > _MAX_SIDES:
             return Offered((), "too many numbers")
         amounts, trouble = _sentence(sentence)
-        kept += amounts
+        if _is_equation(sentence):
+            given += amounts
+        else:
+            kept += amounts
         if not problem or problem == _OPEN:
             problem = trouble or problem
+    kept = kept or given
     if problem and not (kept and problem == _OPEN):
         return Offered((), problem)
     return Offered(tuple(kept), None if kept else "no number")
@@ -144,6 +151,14 @@ def _sentence(text: str) -> tuple[list[Amount], str | None]:
             kept += amounts
             trouble = None
     return (kept, None) if kept else ([], trouble)
+
+
+def _is_equation(sentence: str) -> bool:
+    """Whether a sentence is an equation with more than an unknown alone on its left side: `3x = 12`."""
+    left, sign, _ = sentence.partition("=")
+    if not sign or len(left) > 60 or _VARIABLE.match(left) or not _ALGEBRA.fullmatch(left):
+        return False
+    return any(c.isalpha() for c in left)
 
 
 def _side(text: str) -> tuple[list[Amount], str | None]:

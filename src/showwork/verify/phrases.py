@@ -20,7 +20,8 @@ _MAX_AMOUNTS = 12
 class Amount:
     """A number as written. `step` is the weight of its last written decimal digit (None where it has no
     decimals) and `digits` its significant digits: what it takes to judge rounding. `units` are the possible
-    meanings of its unit; `noun` is the counted thing (singular), `per` an unknown "per …" that follows."""
+    meanings of its unit; `noun` is the counted thing (singular), `per` an unknown "per …" that follows;
+    `of` what a number of pairs is made of (singular)."""
 
     value: Fraction
     text: str
@@ -32,6 +33,7 @@ class Amount:
     noun: str | None = None
     percent: bool = False
     per: str | None = None
+    of: str | None = None
     words: bool = False
     fraction: bool = False
 
@@ -73,6 +75,7 @@ _PER = re.compile(
 _GLUED_UNIT = re.compile(r"[A-Za-z]+(?=\d+\s*[A-Za-z])")
 _DURATION = re.compile(r"(\d{1,3}):([0-5]\d)(?::([0-5]\d))?\s*(hours?|hrs?|h|minutes?|mins?)\b", re.I)
 _CLOCK = re.compile(r"\s*(?:[ap]\.\s?m\b\.?|[ap]m\b|o'clock\b)", re.I)
+_PAIR_OF = re.compile(r"\s+of\s+(?:[^\W\d_]+\s+){0,2}?([^\W\d_]{3,})(?=\s*(?:[.,;!]|$))")
 _INTO = re.compile(r"\s+(?:of\s+)?(?:an?|the|one)\s+")
 
 
@@ -285,6 +288,8 @@ def _with_unit(text: str, amount: Amount) -> Amount:
         noun, stop = noun_at(text, at)
         if noun:
             amount = replace(amount, noun=None if noun in GENERIC else noun, end=stop)
+            if noun == "pair" and (of := _PAIR_OF.match(text, stop)):
+                amount = replace(amount, of=singular(of.group(1)), end=of.end())
     per = _PER.match(text, amount.end)
     if per:
         stop = per.end()
