@@ -30,6 +30,12 @@ from showwork.verify.texts import core, normal, polarity, same_text
 from showwork.verify.units import find_units
 
 _MAX_TEXT = 20_000
+# `8 (or 27)` offers both; any other remark in brackets is set aside where the answer is read.
+_HEDGE = re.compile(
+    r"[(\[]\s*(?:or|possibly|perhaps|maybe|alternatively)\b(?!\s+so\s*[)\]])[,:]?\s*"
+    r"(?:(?:else|even|possibly|perhaps|maybe)\s+)?([^()\[\]]{1,80})[)\]]",
+    re.IGNORECASE,
+)
 
 
 def same_answer(
@@ -55,6 +61,8 @@ def same_answer(
     if NOT_FINITE.fullmatch(gold.strip()) and not aliases:
         return Reading(Verdict.UNGRADABLE, None, "the gold answer is not a finite value")
     kind = kind or infer_kind(gold, unit=unit, choices=choices)
+    if len(answer) <= MAX_CHARS and not _HEDGE.search(gold):
+        answer = _HEDGE.sub(r" or \1 ", answer)
     if kind is Kind.TEXT:
         found = _text(answer, gold, aliases)
         if choices and found.verdict is Verdict.UNGRADABLE and len(answer.strip()) <= MAX_CHARS:
