@@ -13,10 +13,10 @@ from rich.console import Console
 
 from showwork.data import worked
 from showwork.show.checked import page, screen
-from showwork.trace import gold, render
+from showwork.trace import MAX_CHARS, gold, render
 from showwork.types import Completion, Fault, Kind, Stop, Task, Truth, Verdict, task_id
 from showwork.verify.files import check_file, grade_file
-from showwork.verify.grade import MAX_CHARS, check, grade
+from showwork.verify.grade import check, grade
 
 TASK = Task("t", "math", "There are 3 boxes of 12 pens at 20% off.", "36", Kind.NUMBER, "test", "test")
 NOTE = re.compile(r"<<[^<>]*>>")

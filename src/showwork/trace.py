@@ -16,6 +16,7 @@ from showwork.types import Fault, Prompt, Step, Stop, Task, Trace
 
 REASONING, REASONING_END, ANSWER, ANSWER_END = "<reasoning>", "</reasoning>", "<answer>", "</answer>"
 END_OF_TURN = "<end_of_turn>"
+MAX_CHARS = 30_000  # of a completion; a longer one is read as cut there, which the fault TRUNCATED says
 
 # What a prompt may say before the question. The shipped tiny model has no use for instructions and would
 # pay for their tokens at every step, so its recipes say "none"; real models are told the format.
@@ -74,7 +75,8 @@ def render(trace: Trace) -> str:
     """The canonical text of a well-formed trace; `parse(render(t)) == t`.
 
     Raises ValueError for a trace that has no canonical text: one with faults or without an answer, or
-    whose steps or answer hold tags, step marks or outer white space, so that it would be read differently.
+    whose steps or answer hold tags, step marks or outer white space or are too long, so that it would be
+    read differently.
     """
     if trace.faults or trace.answer is None:
         raise ValueError(f"only a well-formed trace can be rendered, this one has {list(trace.faults)}")
@@ -101,11 +103,13 @@ def gold(task: Task) -> Trace:
 
 
 def parse(text: str, stop: Stop = Stop.END) -> Trace:
-    """Read any text. Linear in its length; never raises.
+    """Read any text: its first `MAX_CHARS` characters, in time linear in their number. Never raises.
 
     The contract is exactly one reasoning block, then one answer block, and nothing but white space outside;
     every way of breaking it is a fault in the result.
     """
+    if len(text) > MAX_CHARS:
+        text, stop = text[:MAX_CHARS], Stop.LENGTH
     tags = [(m.group(), m.start(), m.end()) for m in _TAG.finditer(text)]
     names = [t[0] for t in tags]
     found: set[Fault] = set()

@@ -4,11 +4,9 @@ Nothing here raises, whatever the text, and nothing takes long: what is examined
 """
 
 from showwork.trace import parse
-from showwork.types import Check, Completion, Graded, Process, Reading, Stop, Task, Trace, Verdict
+from showwork.types import Check, Completion, Graded, Process, Reading, Task, Trace, Verdict
 from showwork.verify.answers import same_answer
 from showwork.verify.steps import verify
-
-MAX_CHARS = 30_000  # of a completion; a longer one is read as cut there, which the fault TRUNCATED says
 
 
 def grade(task: Task, completion: Completion) -> Graded:
@@ -17,7 +15,7 @@ def grade(task: Task, completion: Completion) -> Graded:
     `verdict` grades the one answer block (MISSING without exactly one), `lenient` what a forgiving reader
     would take for the answer; `checks` and `process` are of the work, and do not depend on the gold answer.
     """
-    trace = _read(completion.text, completion.stop)
+    trace = parse(completion.text, completion.stop)
     reading = _answer(task, trace.answer)
     lenient = reading if trace.lenient == trace.answer else _answer(task, trace.lenient)
     checks, process = verify(task.question, trace)
@@ -26,13 +24,9 @@ def grade(task: Task, completion: Completion) -> Graded:
 
 def check(question: str, text: str) -> tuple[Trace, tuple[Check, ...], Process]:
     """Any text as a trace, with its claims checked against arithmetic and the question; no gold is needed."""
-    trace = _read(text)
+    trace = parse(text)
     checks, process = verify(question, trace)
     return trace, checks, process
-
-
-def _read(text: str, stop: Stop = Stop.END) -> Trace:
-    return parse(text, stop) if len(text) <= MAX_CHARS else parse(text[:MAX_CHARS], Stop.LENGTH)
 
 
 def _answer(task: Task, answer: str | None) -> Reading:
