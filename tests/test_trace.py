@@ -313,7 +313,7 @@ def test_what_is_longer_than_the_bound_is_read_as_cut_there() -> None:
     assert parse(longer) == parse(longer[:MAX_CHARS], Stop.LENGTH)
     assert Fault.TRUNCATED in parse(longer).faults and parse(longer).answer is None
     with pytest.raises(ValueError, match="read differently"):
-        render(Trace(parse(longest).steps, "56"))
+        render(Trace(parse(longest).steps, "567"))
 
 
 PIECES = [
