@@ -72,16 +72,16 @@ def serving(script: Script) -> Iterator[Server]:
                 server.headers.append({k.lower(): v for k, v in self.headers.items()})
                 server.at_once += 1
                 server.most_at_once = max(server.most_at_once, server.at_once)
+            reply = server.script(request, before)
+            time.sleep(reply.wait)
+            with server.lock:  # before the client can know
+                server.at_once -= 1
             try:
-                self._reply(server.script(request, before))
+                self._reply(reply)
             except OSError:  # the client has gone
                 self.close_connection = True
-            finally:
-                with server.lock:
-                    server.at_once -= 1
 
         def _reply(self, reply: Reply) -> None:
-            time.sleep(reply.wait)
             content = reply.text().encode()
             self.send_response(reply.status)
             self.send_header("content-type", "application/json")

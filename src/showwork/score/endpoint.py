@@ -191,7 +191,9 @@ def _finish(job: Coroutine[Any, Any, list[Answer | None]]) -> list[Answer | None
 async def _answer_all(line: Line, asks: Sequence[_Ask]) -> list[Answer | None]:
     """The answers, from disk where they are there; each question is asked once, however often it occurs."""
     keys = [ask.key() for ask in asks]
-    first = {k: ask for k, ask in reversed(list(zip(keys, asks, strict=True)))}
+    first: dict[str, _Ask] = {}
+    for k, ask in zip(keys, asks, strict=True):
+        first.setdefault(k, ask)
     found: dict[str, Answer] = {}
     with open_answers(cache_path(line.settings)) as kept:
         for k in first:
@@ -307,7 +309,7 @@ async def _affordable(ledger: Ledger, ask: _Ask) -> bool:
     """Whether the budget has room for this question; waits while that depends on requests under way."""
     cost = ledger.price(ask.tokens(), ask.how.max_tokens)
     while not ledger.allows(cost):
-        if ledger.promised <= 0 or (ledger.max_calls is not None and ledger.calls >= ledger.max_calls):
+        if not ledger.under_way or (ledger.max_calls is not None and ledger.calls >= ledger.max_calls):
             return False
         await asyncio.sleep(0.02)
     return True
@@ -316,9 +318,8 @@ async def _affordable(ledger: Ledger, ask: _Ask) -> bool:
 async def _request(client: Any, ask: _Ask, shape: Shape, ledger: Ledger, token: Key) -> Answer | Failure:
     """Send one request."""
     library, timeout = _library(), ask.to.line.settings.timeout
-    cost = ledger.price(ask.tokens(), ask.how.max_tokens) or 0.0
-    ledger.calls += 1
-    ledger.promised += cost
+    cost = ledger.price(ask.tokens(), ask.how.max_tokens)
+    ledger.send(cost)
     began = time.monotonic()
     try:
         # The client's own limit is for a pause between two bytes; a server that trickles never reaches it.
@@ -332,7 +333,7 @@ async def _request(client: Any, ask: _Ask, shape: Shape, ledger: Ledger, token: 
     except library.APIConnectionError as error:
         return Failure("connection", token.hide(str(error.__cause__ or error))[:200], again=True)
     finally:
-        ledger.promised -= cost
+        ledger.settle(cost)
     read = read_body(body, ask.tokens(), time.monotonic() - began, token)
     if isinstance(read, Failure):  # it may have been paid for all the same
         ledger.prompt_tokens += ask.tokens()

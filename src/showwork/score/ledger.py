@@ -33,7 +33,8 @@ class Ledger:
     seconds: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     said: str = ""
-    promised: float = 0.0  # what the requests under way can cost at most
+    under_way: int = 0  # requests that have no answer yet, and
+    promised: float = 0.0  # what they cost at most
 
     def price(self, prompt_tokens: float, completion_tokens: float) -> float | None:
         """What so many tokens cost; None without prices."""
@@ -54,6 +55,17 @@ class Ledger:
         if self.max_money is None or cost is None:
             return True
         return (self.money or 0.0) + self.promised + cost <= self.max_money
+
+    def send(self, cost: float | None) -> None:
+        """Count a request that is sent and costs at most this; `settle` when it has come to its end."""
+        self.calls += 1
+        self.under_way += 1
+        self.promised += cost or 0.0
+
+    def settle(self, cost: float | None) -> None:
+        """A request has come to its end. (When none is left, nothing is promised, whatever rounding says.)"""
+        self.under_way -= 1
+        self.promised = self.promised - (cost or 0.0) if self.under_way else 0.0
 
     def fail(self, kind: str, said: str = "") -> None:
         """Count what went wrong."""
