@@ -36,6 +36,9 @@ Folder = Annotated[Path | None, typer.Option("--dir", help="the run directory [r
 Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing but the result")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each row")]
+Reward = Annotated[
+    str, typer.Option("--reward", metavar="PRESET|FILE", help="verified, composite, rubric, or a YAML file")
+]
 # Read by `main` from the arguments themselves; declared so that every verb accepts and explains it.
 Debug = Annotated[bool, typer.Option("--debug", help="show where an error comes from")]
 
@@ -156,6 +159,58 @@ def check(
         from showwork.show import checked
 
         write_text(page, checked.page(rows, title=f"Checked traces: {file.name}"))
+
+
+@app.command()
+def score(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="JSON lines: id, group, question, gold, completion; - is stdin"),
+    ],
+    reward: Reward = "verified",
+    debug: Debug = False,
+) -> None:
+    """Score the completions in a file by a reward, group by group. Prints a line of JSON for each."""
+    from showwork.score.files import score_file
+    from showwork.score.mix import read_mix
+
+    mix = read_mix(reward)
+    _collect_rarely()
+    for row in score_file(_lines(file), mix):
+        print(_json_line(row))
+
+
+@app.command()
+def lab(
+    records: Annotated[
+        Path,
+        typer.Argument(metavar="RECORDS", help="records of a run (a file or folder), or rows as for score"),
+    ],
+    reward: Reward = "verified",
+    tasks: Annotated[int, typer.Option("--tasks", min=1, help="how many tasks the hacks are tried on")] = 20,
+    plots: Annotated[Path | None, typer.Option("--plots", metavar="OUT", help="write a picture")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Replay saved completions through a reward, and attack it. Exit code 1: a hack outranks honest work."""
+    from rich.console import Console
+
+    from showwork.score.lab import lab as replay
+    from showwork.score.mix import read_mix
+    from showwork.show.lab import plot, report, verdict
+
+    mix = read_mix(reward)
+    files = sorted(records.glob("*.jsonl")) if records.is_dir() else [records]
+    found = replay((line for file in files for line in _lines(file)), mix, tasks=tasks)
+    if as_json:
+        _print(found.to_json())
+    else:
+        Console().print(report(found, reward), highlight=False)
+        print(verdict(found, reward))
+    if plots is not None:
+        plot(found, reward, plots)
+    if found.broken:
+        raise typer.Exit(1)
 
 
 def _train(
