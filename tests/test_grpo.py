@@ -256,23 +256,23 @@ def groups(*totals: Sequence[float], first: int = 0) -> Groups:
 def test_refills_replace_dead_groups_and_only_those() -> None:
     have = groups((1, 1), (1, 0), (0, 0), (2, 2))
     fresh = [groups((0, 0), (3, 1), first=10), groups((5, 4), (7, 6), (9, 8), first=20)]
-    out = refilled(have, lambda round_: fresh[round_ - 1])
+    out = refilled(have, lambda round_, count: fresh[round_ - 1])
     assert [[s.total for s in g] for g in out.scores] == [[3, 1], [1, 0], [5, 4], [7, 6]]
     assert out.tasks == [tasks()[11], tasks()[1], tasks()[20], tasks()[21]]
     assert [spread(g).dead for g in have.scores] == [True, False, True, True]  # the caller's are untouched
 
 
 def test_refills_are_bounded_and_keep_the_number_of_groups() -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
-    def dead(round_: int) -> Groups:
-        asked.append(round_)
+    def dead(round_: int, count: int) -> Groups:
+        asked.append((round_, count))
         return groups((1, 1), (2, 2), first=10)
 
     have = groups((1, 1), (0, 0), (1, 0))
-    assert refilled(have, dead).scores == have.scores and asked == [1, 2]
+    assert refilled(have, dead).scores == have.scores and asked == [(1, 3), (2, 3)]
     alive = groups((1, 0), (0, 1))
-    assert refilled(alive, dead).scores == alive.scores and asked == [1, 2]
+    assert refilled(alive, dead).scores == alive.scores and len(asked) == 2
 
 
 @cache

@@ -2,8 +2,9 @@
 
 Each distinct prompt is prefilled once and its keys and values are repeated for its samples. Decoding runs
 in compiled chunks of `CHUNK` steps; between chunks the host drops finished rows (to the next smaller
-bucket), so that a batch does not compute for rows that are done. The noise of a row depends on
-(seed, prompt, sample, position) alone, hence not on its neighbours in the batch nor on the dropping.
+bucket), so that a batch does not compute for rows that are done. Batches have 16, 32, 64, … rows, the spare
+ones repeated and ignored, so that few shapes are compiled. The noise of a row depends on (seed, prompt,
+sample, position) alone, hence not on its neighbours in the batch nor on the dropping.
 Text, prompts and the engine's interfaces are elsewhere (`sampler.py`, `rollout.py`).
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
@@ -82,19 +83,21 @@ def decode(
     """
     length = prompt_length(prompts)
     chunks = -(-how.max_tokens // CHUNK)
-    rows = left_pad(prompts, length, pad)
+    rows = left_pad(prompts, length, pad)[np.resize(np.arange(len(prompts)), _bucket(len(prompts)))]
     cache, logits, valid = _prefill(graph, state, rows, pad, size=length + chunks * CHUNK)
     index = [p for p in range(len(prompts)) for _ in range(n)]  # the prompt of each row
-    if n > 1:
-        cache, logits, valid = _take((cache, logits, valid), jnp.asarray(index))
+    spread = np.resize(np.arange(len(index)), _bucket(len(index)))  # the output row of each device row
+    of = np.asarray(index)[spread]
+    if len(of) != len(rows) or n > 1:
+        cache, logits, valid = _take((cache, logits, valid), jnp.asarray(of))
     keys = _row_keys(
         np.uint32(how.seed & 0xFFFFFFFF),
-        np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in index], np.uint32),
-        np.tile(np.arange(n), len(prompts)).astype(np.uint32),
+        np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in of], np.uint32),
+        (spread % n).astype(np.uint32),
     )
-    position = np.array([len(prompts[p]) for p in index], np.int32)
-    live = np.arange(len(index))  # which output row each device row is
-    done = np.zeros(len(index), bool)
+    position = np.array([len(prompts[p]) for p in of], np.int32)
+    live = np.arange(len(index))  # which output row each device row is; spare device rows come after these
+    done = np.zeros(len(of), bool)
     tokens = np.full((len(index), chunks * CHUNK), pad, np.int32)
     logprobs = np.zeros((len(index), chunks * CHUNK), np.float32)
     carry = (cache, logits, valid, jnp.asarray(position), jnp.asarray(done))
@@ -115,7 +118,7 @@ def decode(
         alive = np.flatnonzero(~np.asarray(carry[4])[: len(live)])
         if not len(alive):
             break
-        bucket = _bucket(len(alive), len(index))
+        bucket = _bucket(len(alive))
         if bucket < len(carry[4]):
             keep = np.resize(alive, bucket)  # the bucket's spare rows repeat live ones and are ignored
             carry = _take(carry, jnp.asarray(keep))
@@ -136,12 +139,9 @@ class _Settings:
     pad: int
 
 
-def _bucket(alive: int, rows: int) -> int:
-    """The smallest of rows, rows/2, rows/4, … that holds the live rows: few shapes, so few compilations."""
-    bucket = rows
-    while bucket // 2 >= max(alive, _FEWEST):
-        bucket //= 2
-    return bucket
+def _bucket(rows: int) -> int:
+    """The smallest of 16, 32, 64, … that holds the rows."""
+    return max(_FEWEST, 1 << (rows - 1).bit_length())
 
 
 def _cut(tokens: np.ndarray, logprobs: np.ndarray, ends: tuple[int, ...]) -> Decoded:

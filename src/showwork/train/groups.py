@@ -80,15 +80,16 @@ def sample_groups(
     return Groups(list(tasks), rows, graded, score_groups(graded, mix))
 
 
-def refilled(groups: Groups, fresh: Callable[[int], Groups]) -> Groups:
-    """The groups with dead ones replaced by live ones of `fresh(round)`, rounds 1 to `REFILLS`; as many
-    groups as before, in the same places. What finds no replacement stays."""
+def refilled(groups: Groups, fresh: Callable[[int, int], Groups]) -> Groups:
+    """The groups with dead ones replaced by live ones of `fresh(round, count)`, rounds 1 to `REFILLS`; as
+    many groups as before, in the same places. What finds no replacement stays. Half as many again as are
+    dead are asked for, since some of the new ones are dead too."""
     out = Groups(list(groups.tasks), list(groups.rows), list(groups.graded), list(groups.scores))
     for round_ in range(1, REFILLS + 1):
         dead = out.dead()
         if not dead:
             break
-        new = fresh(round_)
+        new = fresh(round_, min(len(out.tasks), math.ceil(1.5 * len(dead))))
         spare = sorted(set(range(len(new.tasks))) - set(new.dead()))
         for at, i in zip(dead, spare, strict=False):
             out.tasks[at], out.rows[at] = new.tasks[i], new.rows[i]

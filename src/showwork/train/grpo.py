@@ -63,7 +63,8 @@ class Learner(GRPOLearner):
         first_dead = len(groups.dead())
         if self.how.refill:
             groups = refilled(
-                groups, lambda r: self._sample(list(self.refill(step * REFILLS + r - 1)), step, r)
+                groups,
+                lambda r, count: self._sample(list(self.refill(step * REFILLS + r - 1))[:count], step, r),
             )
         examples = self._examples(groups)
         self.on_groups(
