@@ -17,7 +17,6 @@ from typing import Literal
 
 from showwork.recipe import RewardMix, load_reward
 from showwork.score.rewards import (
-    BUDGET,
     CONFIDENCE,
     JUDGE,
     PARTS,
@@ -87,10 +86,11 @@ def mix_of(section: RewardMix) -> Mix:
     said = {k: v for k, v in section.model_dump().items() if v is not None and k != "preset"}
     whole = RewardMix(**(base.model_dump() | said))
     assert whole.parts is not None
-    functions = PARTS | {
-        "correctness": partial(correctness, tolerance=whole.tolerance or 0.0),
-        "length": partial(length, budget=whole.budget or BUDGET),
-    }
+    functions = dict(PARTS)
+    if whole.tolerance:
+        functions["correctness"] = partial(correctness, tolerance=whole.tolerance)
+    if whole.budget:
+        functions["length"] = partial(length, budget=whole.budget)
     return Mix(whole.parts, whole.normalise or "total", whole.only_if or {}, whole.floor or FLOOR, functions)
 
 

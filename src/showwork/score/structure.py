@@ -103,11 +103,11 @@ def statements(graded: Graded) -> list[Statement]:
     true = [c for c in graded.checks if c.truth is Truth.TRUE]
     out = []
     for step in graded.trace.steps:
-        marked = step.number is not None
-        for start, text in _sentences(step.text):
+        for k, (start, text) in enumerate(_sentences(step.text)):
             words = tuple(_WORD.findall(text.casefold()))
             if not words:
                 continue
+            marked = k == 0 and step.number is not None
             low = step.start + start
             claims = frozenset(
                 "".join(c.claim.split())
@@ -116,7 +116,6 @@ def statements(graded: Graded) -> list[Statement]:
             )
             joined = _TRANSITION.search(text)
             out.append(Statement(words, marked, joined.group(1).casefold() if joined else None, claims))
-            marked = False
     return out
 
 
