@@ -34,7 +34,7 @@ def process(question: str, *steps: str, answer: str) -> Process:
     return check(question, trace(*steps, answer=answer))[2]
 
 
-@pytest.mark.parametrize("case", rows("claims.jsonl"), ids=lambda c: c["text"][:40])
+@pytest.mark.parametrize("case", rows("claims.jsonl") + rows("fresh.jsonl"), ids=lambda c: c["text"][:40])
 def test_claims(case: dict) -> None:
     """Each text with exactly the claims it makes, in order, each with its truth."""
     line = json.dumps({"id": 0, "question": "", "steps": [case["text"] or " "]})

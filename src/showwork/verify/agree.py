@@ -115,6 +115,10 @@ def _same(
             for a, b in ((bare_left, bare_right), (lhs, bare_right), (bare_left, rhs)):
                 if a == b or rounds_to(a, b, tokens, right, relation, 1):
                     return "as a percentage"
+        if (less := _less_percent(tokens, left)) is not None and (
+            less == rhs or rounds_to(less, rhs, tokens, right, relation)
+        ):
+            return "the percentage of the number before it"
     if _convertible(tokens, left, relation, right, names):
         return "after unit conversion"
     if _scaled(tokens, left, right, lhs, rhs):
@@ -127,6 +131,17 @@ def _same(
         if any(word in after for word in _REMAINDER):
             return "the whole part, with a remainder"
     return ""
+
+
+def _less_percent(tokens: Sequence[Token], left: Side) -> Number | None:
+    """`$20 - 20%` as a calculator has it: 20 % of the number before, added or taken away."""
+    parts = [t for t in tokens[left.lo : left.hi] if t.kind != WORD]
+    if len(parts) != 3 or parts[1].text not in "+-" or parts[2].sign != "%" or parts[0].sign == "%":
+        return None
+    whole, share = parts[0].value, parts[2].value
+    if whole is None or share is None:
+        return None
+    return whole * (1 + share if parts[1].text == "+" else 1 - share)
 
 
 def _remainders(
@@ -181,8 +196,8 @@ def rounds_to(
     if relation == "≈":
         if not part and whole.endswith("0"):
             unit *= 10 ** (len(whole) - len(whole.rstrip("0")))
-        # Two decimals and more are rounded, or cut: 1/3 is not ≈ 0.34.
-        return gap <= unit / 2 or (gap <= unit and (len(part) < 2 or abs(stated) < abs(exact)))
+        # Decimals are rounded, or cut (1/3 is not ≈ 0.34); whole things also up.
+        return gap <= unit / 2 or (gap <= unit and (not part or abs(stated) < abs(exact)))
     if len(part) < 2 and len((whole + part).lstrip("0")) < 3:
         return False
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))

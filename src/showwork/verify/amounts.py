@@ -79,7 +79,8 @@ def _with_units(answer: Amount, gold: Amount) -> tuple[bool, str]:
         if wide and _same(answer.value, answer, gold.value, gold):
             return True, "same number; the rate is named on one side only"
         return False, f"{answer.units[0].name} is not {gold.units[0].name}"
-    for u, v in shared:
+    # "25 degrees" is read in the gold's scale, where it names one.
+    for u, v in [(u, v) for u, v in shared if u.name == v.name] or shared:
         if u.name == v.name or (u.factor == v.factor and u.offset == v.offset):
             same = _same(answer.value, answer, gold.value, gold)
         else:

@@ -12,7 +12,7 @@ from showwork.verify.texts import LEAD, core, normal, unlabelled
 
 _LETTER = r"[\(\[<]?\s*([A-Ja-j])\s*[\)\]>]?"
 _WHOLE = re.compile(
-    rf"^\s*(?:(?:option|choice|answer|letter)\s*:?\s*)?{_LETTER}\s*[.:!)]*\s*$", re.IGNORECASE
+    rf"^\s*(?:(?:option|choice|answer|letter)\s*:?\s*)?{_LETTER}\s*[.:!?)]*\s*$", re.IGNORECASE
 )
 _LABELLED = re.compile(
     r"^\s*(?:\(([A-Ja-j])\)|\[([A-Ja-j])\]|([A-Ja-j])\)|([A-J])[.:]|([A-J])\s+[-=])(?:\s+|$|(?=\w))"
@@ -22,7 +22,10 @@ _NAMED = re.compile(
 )
 _PARENTHESISED = re.compile(r"(?<!\w)[\(\[]([A-J])[\)\]]")
 _CHOSEN = re.compile(
-    r"\b(?:is|it's|maybe|perhaps|probably|likely|guess|choose|chose|pick|select|be|with|say|therefore|so|thus|hence|:)\s*,?\s*[\(\[]?([A-J])[\)\]]?\s*[.!]*$"
+    r"\b(?i:is|it's|maybe|perhaps|probably|likely|guess|choose|chose|pick|select|be|with|say|therefore|so|thus|hence|:)\s*,?\s*[\(\[]?([A-J])[\)\]]?\s*[.!]*$"
+)
+_PICKED = re.compile(
+    r"\b(?i:choose|chose|pick|picked|select|go with) [\(\[]?([A-J])\b[\)\]]?(?= (?:over|rather|not)|,)"
 )
 _PRAISED = re.compile(r"[\(\[]?\b([A-J])[\)\]]?\s+is\s+(?:the\s+)?(?:correct|right|true|best|answer)\b")
 _EXCLUDED = re.compile(r"\b(?:not|neither|nor)\s+[\(\[]?[A-J]\b")
@@ -72,7 +75,7 @@ def letters(text: str) -> set[str]:
         for match in _ORDINAL.finditer(clause):
             place = int(match.group(2)) - 1 if match.group(2) else _ORDINALS.index(match.group(1).lower())
             found.add(chr(65 + place))
-        for pattern in (_NAMED, _PARENTHESISED, _CHOSEN, _PRAISED):
+        for pattern in (_NAMED, _PARENTHESISED, _CHOSEN, _PICKED, _PRAISED):
             for match in pattern.finditer(clause):
                 letter = match.group(1)
                 if letter.isupper() or len(match.group()) > 7:

@@ -57,6 +57,8 @@ _STOPS = frozenset(
         "this",
         "these",
         "those",
+        "them",
+        "us",
         "there",
         "have",
         "has",

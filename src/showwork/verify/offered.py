@@ -15,7 +15,8 @@ _REASON = re.compile(
 )
 _LEADING_REASON = re.compile(r"^\s*(?:because|since|given that|as)\b[^,;\n]*[,;]", re.IGNORECASE)
 _NEGATED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|rather than|instead of|cannot|excluding|except|without)\b|n't\b|≠)"
+    r"(?:\b(?:not|never|neither|nor|rather than|other than|instead of|cannot|excluding|except|without"
+    r"|(?:anything|everything|all) but)\b|n't\b|≠)"
     r"(?:(?!\bbut\b|\.\s)[^,;\n])*(?:,(?=\d{3}(?!\d))[^,;\n]*)*", re.IGNORECASE,
 )  # fmt: skip
 _REFUSED = re.compile(r"\b(?:wrong|incorrect|false|impossible|untrue)\b", re.IGNORECASE)
@@ -48,7 +49,11 @@ _EQUALS = re.compile(r"(?<![<>!:≤≥])[=≈≃≅→⇒⟹]+>?|\b(?:equals|is 
 _SENTENCE = re.compile(
     r"(?<![-+*/×·^−=])(?:,\s*|\s+)(?:(?:and|or|so|then|thus|hence|therefore),?\s+)?(?<=[\s,])(?=[A-Za-z]\w?\s*=)|\n+|;|(?<=[\w)%°])[.!?](?=\s+[A-Z])"
 )
-_LABEL = re.compile(r"^\s*\(?[A-Ha-h][).:]\)?\s+(?=\S)")
+_LABEL = re.compile(r"^\s*(?:\(?[A-Ha-h][).:]\)?|[Ss]tep\s+\d{1,3}\s*[:.])\s+(?=\S)")
+_ROUNDED = re.compile(
+    r"^[^\n=]{0,80}?\b(?:rounds|rounded)\s+(?:up\s+|down\s+|off\s+)?to\s+(?=[$€£]?\d)(?!\d+\s+(?:decimal|place|sig|digit|d\.?p))",
+    re.I,
+)
 _VARIABLE = re.compile(r"^\s*[A-Za-z]\w?\s*[:≈]?\s*$")
 _TERM = r"(?:\d{1,9}(?:\.\d{1,9})?\s?\*?\s?)?[a-zA-Z](?:\^?[0-9])?|\d{1,9}(?:\.\d{1,9})?"
 _ALGEBRA = re.compile(rf"\s*(?:{_TERM})(?:\s*[-+−*/]\s*(?:{_TERM})){{0,8}}\s*")
@@ -73,7 +78,7 @@ def offered(text: str) -> Offered:
         tails = [t for t in tails if t.strip(" .*:")]
         if tails:
             text = "\n".join(tails)
-    text = _LABEL.sub("", text)
+    text = _ROUNDED.sub("", _LABEL.sub("", text))
     text = _LEADING_REASON.sub("", text)
     shortened = _REASON.sub("", text)
     if shortened.strip(" .,;"):

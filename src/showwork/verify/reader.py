@@ -114,7 +114,6 @@ class Reader:
         soft = False
         while p >= bound:
             q, words, wordy = self._back_over_words(p, bound)
-            soft = soft or wordy
             operand: int | None = None
             if q >= bound and tokens[q].kind == NUM:
                 operand = q
@@ -123,7 +122,8 @@ class Reader:
                 if operand is not None and operand < bound:
                     operand = None
             if (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
-                operand, q, words = p, p, 0
+                operand, q, words, wordy = p, p, 0, False
+            soft = soft or wordy
             if operand is None:
                 if (
                     start is None

@@ -20,6 +20,7 @@ _POWERS = {"squared": 2, "cubed": 3}
 _OF_TWO = {"difference": "-", "quotient": "/"}
 _OF_MANY = _OF_TWO | {"sum": "+", "product": "*", "average": "+", "mean": "+"}
 _MAX_TERMS = 12
+_THE = {"the", "those", "these", "his", "her", "their", "all", "its"}
 _COUNTS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
 _MORE = {
     "more", "less", "fewer", "times", "of", "greater", "larger", "smaller", "older", "younger", "percent",
@@ -60,8 +61,9 @@ def rewrite(tokens: list[Token]) -> list[Token]:
             if word in _OPERATIONS:
                 token, step = _operation(tokens, i, word, out)
             elif word == "of":
-                if out and i + 1 < n and tokens[i + 1].kind in (NUM, OPEN) and _is_share(out):
-                    token = Token(OP, "*", token.start, token.end, None, SAID)
+                the = i + 3 < n and tokens[i + 1].text in _THE and _is_result(tokens, i + 2)
+                if out and i + 1 < n and (tokens[i + 1].kind in (NUM, OPEN) or the) and _is_share(out):
+                    token, step = Token(OP, "*", token.start, token.end, None, SAID), 1 + the
             elif word in _PARTS:
                 if i + 2 < n and tokens[i + 1].text == "of" and tokens[i + 2].kind == NUM:
                     token, step = _part(tokens, i, word, out)
@@ -152,6 +154,16 @@ def _relation(tokens: Sequence[Token], i: int, word: str) -> tuple[Token, int]:
     if any(t.kind == WORD and t.text in _MORE for t in tokens[first + 1 : first + 4]):
         return tokens[i], 1
     return Token(REL, "is≈" if rough else "is", tokens[i].start, tokens[at - 1].end), at - i
+
+
+def _is_result(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a number with its unit words stands at `i`, and then a relation (`of the 50 boys = 10`)."""
+    if tokens[i].kind != NUM:
+        return False
+    end = i + 1
+    while end < len(tokens) and end < i + 4 and tokens[end].kind == WORD:
+        end += 1
+    return end < len(tokens) and (tokens[end].kind == REL or tokens[end - 1].text in _EQUALS)
 
 
 def _is_product(tokens: Sequence[Token], i: int) -> bool:

@@ -209,6 +209,8 @@ def _check_link(
     left, relation = link.left, link.relation
     found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
     right = found.side
+    if not found.holds and text[tokens[right.hi - 1].end :].lstrip()[:1] == "?":
+        return None  # asked, not claimed
     if not found.holds and (left.soft or right.soft or is_misread(tokens, link)):
         told = wrong_conversion(tokens, left, link.right, link.first) if relation == "=" else None
         if told is None:

@@ -361,6 +361,9 @@ def is_polar(text: str) -> bool:
     }
 
 
+_TURN = re.compile(r"^(?:(?:but|and|or|actually|well|although|however|then|also|maybe|rather) )+")
+
+
 def polarity(text: str) -> set[bool]:
     """What a text says for yes (True) or no (False): the readings of the first clause that has any."""
     words = normal(text)
@@ -368,7 +371,8 @@ def polarity(text: str) -> set[bool]:
         return {words in _YES}
     text = LEAD.sub("", text.strip(), count=1)
     text = re.split(r"(?<=\w)[,;]?\s+(?:because|since)\b", text, maxsplit=1)[0]
-    for clause in re.split(r"[,;.\n!]|\b(?:because|since|as)\b| - ", text):
+    clauses = re.split(r"[,;.\n!]|\b(?:because|since|as)\b| - ", text)
+    for i, clause in enumerate(clauses):
         found = {
             (m.group(2).lower() in _YES) is (m.group(1) is None)
             for m in _POLAR.finditer(clause)
@@ -378,6 +382,9 @@ def polarity(text: str) -> set[bool]:
             )
         }
         if found:
+            for later in clauses[i + 1 :]:  # "Yes, but no"
+                if (word := _TURN.sub("", normal(later))) in _YES | _NO:
+                    found.add(word in _YES)
             return found
     if sure := _SURE.match(text):
         return {sure.group(1) is None and sure.group(2) is None}

@@ -71,7 +71,7 @@ _PATTERN = re.compile(
   | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
-  | (?P<space>[^\S\n]+|\\(?:left|right|text|mathrm|mathbf|[,;!])
+  | (?P<space>[^\S\n]+|\n[ \t]{{0,8}}&?(?==)|&(?=\s?=)|\\(?:left|right|text|mathrm|mathbf|[,;!])
       |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`]+)
   | (?P<mark>.)
     """,

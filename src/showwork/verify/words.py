@@ -115,6 +115,9 @@ def _phrase(words: list[str], at: int) -> tuple[Fraction, int] | None:
     scales = SCALES if value.denominator > 1 else _COUNTS  # "two and a half million", "two dozen"
     while end < len(words) and words[end] in scales:
         value, end = value * SCALES[words[end]], end + 1
+    more = words[end : end + 2]
+    if words[end - 1] == "score" and len(more) == 2 and more[0] == "and" and more[1] in SMALL:
+        return value + SMALL[more[1]], end + 2  # "four score and seven"
     if end > at and words[end - 1] in _HALVED and words[end : end + 3] == ["and", "a", "half"]:
         value, end = value + Fraction(SCALES[words[end - 1]], 2), end + 3
     return value, end
