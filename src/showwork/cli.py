@@ -213,6 +213,40 @@ def lab(
         raise typer.Exit(1)
 
 
+@app.command()
+def judge(
+    records: Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="as for lab")],
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="a recipe with a section judge")] = None,
+    base_url: Annotated[str | None, typer.Option("--base-url", help="an OpenAI-compatible endpoint")] = None,
+    model: Annotated[str | None, typer.Option(help="its name there; else tiny, or a model's folder")] = None,
+    key_variable: Annotated[str | None, typer.Option(help="the variable that holds the key")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="how many completions are judged")] = 50,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="which ones")] = 0,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Have a sample of records judged by rubrics, 1 to 5. Exit code 1: the judge failed a canary."""
+    from rich.console import Console
+
+    from showwork.evaluate import judged
+    from showwork.show.screen import Screen
+
+    settings = judged.settings_of(recipe, base_url, model, key_variable)
+    files = [f for path in records for f in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
+    if settings.base_url is None:
+        _set_up_jax()
+    with Screen(quiet=quiet).progress("judge") as advance:
+        lines = (line for file in files for line in _lines(file))
+        result = judged.judge_lines(lines, settings, n, seed, advance)
+    if as_json:
+        _print(result)
+    else:
+        Console().print(judged.table(result), highlight=False)
+    if result["void"]:
+        raise typer.Exit(1)
+
+
 def _train(
     verb: str, file: Path, overrides: list[str] | None, folder: Path | None, quiet: bool, as_json: bool
 ) -> None:
