@@ -32,6 +32,7 @@ _EXCLUDED = re.compile(r"\b(?:not|neither|nor)\s+[\(\[]?[A-J]\b")
 _SEVERAL = re.compile(
     r"^\s*[\(\[]?([A-J])[\)\]]?(?:\s*(?:,|/|&|\+|;|and|or|,\s*(?:and|or))\s*[\(\[]?([A-J])[\)\]]?)+\s*\.?\s*$"
 )
+_BESIDE = re.compile(r"^\s*[\(\[]?([A-J])[\)\]]?\s*[\(\[]([A-J])[\)\]]\s*\.?\s*$")  # `B (A)`
 _RULED_OUT = re.compile(
     r"\b(?:wrong|incorrect|not|false|eliminat\w*|isn't|can't|cannot|impossible|rule[sd]?\s+out)\b", re.I
 )
@@ -56,6 +57,9 @@ def letters(text: str) -> set[str]:
     if re.fullmatch(r"[A-J]{2,10}", text):
         return set(text)
     found: set[str] = set()
+    both = _BESIDE.match(text)
+    if both:
+        return set(both.groups())
     text = _REMARK.sub("", text)
     stripped = re.sub(r"^(?:both|either|neither)\s+", "", LEAD.sub("", text, count=1), flags=re.IGNORECASE)
     if _SEVERAL.match(stripped):

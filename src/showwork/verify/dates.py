@@ -211,6 +211,9 @@ def same_time(answer: Clock, gold: Clock) -> bool:
     return answer.seconds == gold.seconds
 
 
+_DENIED = re.compile(r"\D*(?:\b(?:not|never|cannot)\b|n't\b)", re.IGNORECASE)
+
+
 def grade_date(answer: str, gold: str) -> Reading:
     """The verdict on a date; a year on one side only is no conflict."""
     target = read_dates(unwrap(gold))
@@ -218,6 +221,8 @@ def grade_date(answer: str, gold: str) -> Reading:
         return Reading(Verdict.UNGRADABLE, None, "the gold answer is no date")
     text = unwrap(answer)
     said = read_dates(text)
+    if said and _DENIED.match(text):
+        return Reading(Verdict.WRONG, text, "only says what it is not")
     if not said:
         return Reading(Verdict.WRONG, None, "no date" if said is not None else "not a possible date")
     if any(d != said[0] for d in said):
@@ -245,6 +250,8 @@ def grade_time(answer: str, gold: str) -> Reading:
         return Reading(Verdict.UNGRADABLE, None, "the gold answer is no clock time")
     text = unwrap(answer)
     said = read_times(text)
+    if said and _DENIED.match(text):
+        return Reading(Verdict.WRONG, text, "only says what it is not")
     if not said:
         return Reading(Verdict.WRONG, None, "no clock time")
     if any(not same_time(t, said[0]) for t in said):
