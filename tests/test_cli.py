@@ -164,6 +164,21 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
 # grade and check
 
 
+def on_a_terminal(*arguments: str) -> str:
+    """What a command that ends well prints on a terminal."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "showwork.cli", *arguments]
+    with subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL) as running:
+        os.close(theirs)
+        out = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while more := os.read(ours, 4096):
+                out += more
+    os.close(ours)
+    assert running.returncode == 0
+    return out.decode()
+
+
 def test_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "rows.jsonl"
     rows = [
@@ -172,22 +187,29 @@ def test_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         {"id": 3},
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "nonsense\n\n")
-    code, out, err = called(capsys, "grade", str(file))
-    assert code == 0 and err == "" and out.splitlines()[-1] == "1 right, 2 unreadable, 1 wrong of 4"
-    assert [json.loads(line)["id"] for line in out.splitlines()[:-1]] == [2, 3, None]
-    code, out, _ = called(capsys, "grade", str(file), "--json")
-    assert code == 0 and [json.loads(line).get("verdict") for line in out.splitlines()] == [
-        "right",
-        "wrong",
-        None,
-        None,
-    ]
+    out = on_a_terminal("grade", str(file)).splitlines()
+    assert out[-1] == "1 right, 2 unreadable, 1 wrong of 4"
+    assert [json.loads(line)["id"] for line in out[:-1]] == [2, 3, None]
+    code, out, err = called(capsys, "grade", str(file))  # no terminal: a line of JSON for each row
+    assert called(capsys, "grade", str(file), "--json")[1] == out
+    assert (
+        code == 0
+        and err == ""
+        and [json.loads(line).get("verdict") for line in out.splitlines()]
+        == [
+            "right",
+            "wrong",
+            None,
+            None,
+        ]
+    )
 
 
 def test_grade_traces_from_standard_input() -> None:
     row = {"id": 1, "prediction": "<reasoning>x</reasoning><answer>5</answer>", "gold": "5"}
     done = process("grade", "-", "--text", "trace", given=json.dumps(row).encode())
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"1 right of 1\n", b"")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout) == {"id": 1, "verdict": "right", "read": "5", "reason": "equal"}
 
 
 def test_check_and_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,17 +226,9 @@ def test_check_and_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_check_on_a_terminal_marks_the_claims(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"id": 1, "steps": ["2 + 3 = 5", "5 * 2 = 11"]}) + "\nnonsense\n")
-    ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "showwork.cli", "check", str(file)]
-    with subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL) as running:
-        os.close(theirs)
-        out = b""
-        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
-            while more := os.read(ours, 4096):
-                out += more
-    os.close(ours)
-    assert running.returncode == 0 and "✗ 10".encode() in out and b"line 2: not JSON" in out
-    assert b"2 claims checked, 1 false, first in step 2" in out
+    out = on_a_terminal("check", str(file))
+    assert "✗ 10" in out and "line 2: not JSON" in out
+    assert "2 claims checked, 1 false, first in step 2" in out
 
 
 def test_grade_page_changes_no_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -220,6 +220,24 @@ def test_check_file() -> None:
     json.dumps([first, second, *bad])
 
 
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ('{"id": 1, "prediction": "5", "gold": "5"', "not JSON: Expecting ',' delimiter at character 41"),
+        ("[1, 2]", "not an object but list"),
+        ('{"id": 1, "prediction": 5, "gold": "5"}', "'prediction' must be text, not int"),
+        ('{"id": 1, "prediction": "5"}', "'gold' is missing"),
+        ('{"prediction": "5", "gold": "5", "kind": "numbr"}', "'kind' 'numbr' is none of number, quantity, "),
+        ('{"prediction": "5", "gold": "B", "choices": "ab"}', "'choices' must be a list of texts"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_why(line: str, error: str) -> None:
+    good = '{"id": 2, "prediction": "5", "gold": "5"}'
+    first, bad, last = grade_file([f"\ufeff{good}\r\n", line, good])  # with the byte order mark of a file
+    assert first["verdict"] == last["verdict"] == "right"
+    assert bad["line"] == 2 and bad["error"].startswith(error)
+
+
 ROWS = [
     {"id": "<b>", "question": "<script>alert(1)</script> 3 & 12",
      "steps": ["3 * 12 = 37 <img src=x>", "\u202e3 + 12 = 15"]},

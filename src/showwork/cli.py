@@ -103,14 +103,17 @@ def grade(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Grade the answers in a file against the gold ones. Prints the counts, and the rows that are not right;
-    with --json every row.
+    """Grade the answers in a file against the gold ones.
+
+    A terminal gets the rows that are not right and the counts; a pipe, or --json, a line of JSON for each
+    row.
     """
     from showwork.types import Kind
     from showwork.verify.files import grade_file, tally
 
     if kind is not None and kind not in tuple(Kind):
         raise ValueError(f"--kind {kind!r} is none of {', '.join(Kind)}")
+    as_json = as_json or not sys.stdout.isatty()
     rows: list[dict[str, Any]] = []
     verdicts: list[str] = []
     known = Kind(kind) if kind else None

@@ -44,7 +44,7 @@ def grade_file(
         row = _row(line)
         try:
             prediction, gold = _text(row, "prediction"), _text(row, "gold")
-            own = Kind(_text(row, "kind")) if row.get("kind") is not None else kind
+            own = _kind(_text(row, "kind")) if row.get("kind") is not None else kind
             own_unit = _text(row, "unit") if row.get("unit") is not None else unit
             choices, aliases = _texts(row, "choices"), _texts(row, "aliases")
         except (ValueError, TypeError) as error:
@@ -152,10 +152,18 @@ def _of_steps(steps: tuple[str, ...]) -> Trace:
 def _row(line: str) -> Row:
     """The line's object; for a line that has none, an object that says so."""
     try:
-        row = json.loads(line)
+        row = json.loads(line.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        return {"": f"not JSON: {error.msg} at character {error.pos + 1}"}
     except (ValueError, RecursionError) as error:
         return {"": f"not JSON: {error}"}
     return row if isinstance(row, dict) else {"": f"not an object but {type(row).__name__}"}
+
+
+def _kind(name: str) -> Kind:
+    if name not in tuple(Kind):
+        raise ValueError(f"'kind' {name[:40]!r} is none of {', '.join(Kind)}")
+    return Kind(name)
 
 
 def _text(row: Row, key: str) -> str:
