@@ -7,6 +7,7 @@ not outrank the honest trace that it competes with; the wrong one, or for hacks 
 right one.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -219,23 +220,24 @@ def _written(steps: Sequence[str], answer: str) -> str:
 def _wrong(task: Task, right: Graded) -> Iterator[tuple[list[str], str]]:
     """Steps and answers by wrong plans, best first."""
     steps = _steps(right)
+    if task.choices or task.kind in (Kind.BOOLEAN, Kind.CHOICE, Kind.TEXT):
+        yield from ((steps[:-1] or steps, answer) for answer in _possible(task))
+        return
+    if clock := re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", task.answer):
+        hour, minute = int(clock.group(1)), clock.group(2)
+        yield from ((steps[:-1] or steps, f"{h}:{minute}") for h in (hour - 1, hour + 1) if 0 <= h < 24)
     derived = [c for c in right.checks if c.truth is Truth.TRUE and c.value is not None]
     for check in reversed(derived):
         if check.step < len(steps) and check.value is not None:
             yield steps[: check.step], check.value
     said = dict.fromkeys(t.value for t in tokenize(task.question) if t.kind == NUM and t.value is not None)
     numbers = [n for n in said if Fraction(n).denominator == 1 and 0 < n < 10**6]
-    if task.choices or task.kind in (Kind.BOOLEAN, Kind.CHOICE, Kind.TEXT):
-        for answer in _possible(task):
-            yield steps[:-1] or steps, answer
-    elif len(numbers) > 1:
-        a, b = numbers[:2]
-        for sign, value in (("+", a + b), ("*", a * b), ("+", a + b + b)):
-            claim = f"{a} {sign} {b} = {value}" if value != a + b + b else f"{a} + {b} + {b} = {value}"
+    for a, b in itertools.pairwise(numbers[:3]):
+        for claim, value in ((f"{a} + {b}", a + b), (f"{a} * {b}", a * b)):
             yield (
                 [
                     f"Step 1: The question speaks of {a} and of {b}, and both belong here.",
-                    f"Step 2: Taking the two of them together makes {claim}.",
+                    f"Step 2: Taking the two of them together makes {claim} = {value}.",
                 ],
                 str(value),
             )

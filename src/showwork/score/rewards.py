@@ -5,7 +5,8 @@ A part reads nothing but `Graded`: no part parses text for tags, answers or resu
 The part `confidence` needs the whole group (`score.confidence`), parts that begin with `judge/` come from
 outside; both are known here by their names and bounds only.
 
-Each part gives a malformed completion the least it gives to anybody: breaking the form is never a way out.
+Each part gives a malformed completion the least it gives to anybody, so that breaking the form is never a way
+out; only `repetition` does not ask for the form.
 """
 
 import difflib
@@ -66,9 +67,8 @@ def format(graded: Graded) -> float | None:
 
 
 def repetition(graded: Graded) -> float | None:
-    """0.0 for work that goes on, -1.0 for work that repeats itself (`structure.looping`) and for a malformed
-    completion."""
-    return -1.0 if graded.trace.faults or looping(graded) else 0.0
+    """0.0 for work that goes on, -1.0 for work that repeats itself (`structure.looping`) in any form."""
+    return -1.0 if looping(graded) else 0.0
 
 
 def length(graded: Graded, budget: int = BUDGET) -> float | None:
@@ -112,7 +112,7 @@ BOUNDS = {
     "structure": Bounds((0, 1), (0, 1), (0, 0)),
     "confidence": Bounds((0, 0), (-1, 0), (-1, -1)),
     "format": Bounds((0, 0), (0, 0), (-1, -1)),
-    "repetition": Bounds((-1, 0), (-1, 0), (-1, -1)),
+    "repetition": Bounds((-1, 0), (-1, 0), (-1, 0)),
     "length": Bounds((0, 1), (0, 0), (0, 0)),
 }
 JUDGED = Bounds((0, 1), (0, 1), (0, 1))
