@@ -16,6 +16,7 @@ from model_fixtures import TUNIX, logits, lora, micro, texts, tokenizer
 from showwork.model.decode import Decoded, decode, left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention, group_logprobs, token_logprobs
+from showwork.model.lora import merged
 from showwork.model.sampler import Policy, policy
 from showwork.train.groups import step_seed
 from showwork.types import Prompt, Sampling, Stop
@@ -44,7 +45,7 @@ def ids() -> list[list[int]]:
 def rows(
     count: int = 4, n: int = 4, how: Sampling = HOT, ends: tuple[int, ...] = (1, 106)
 ) -> list[list[Decoded]]:
-    state = nnx.state(model())
+    state = merged(model())
     return decode(sampler().structure, state, ids()[:count], n, how, pad=tokenizer().pad, ends=ends)
 
 
@@ -75,8 +76,8 @@ def test_a_shared_prefix_changes_no_number() -> None:
     """Log-probabilities and gradients, with prompts of different lengths, beyond the sliding window."""
     pad, rng = tokenizer().pad, np.random.default_rng(3)
     prompts = left_pad(ids(), prompt_length(ids()), pad)
-    group = np.array([2, 0, 0, 3, 1])
-    completions = rng.integers(120, 500, (5, 21)).astype(np.int32)
+    group = np.arange(8) // 2
+    completions = rng.integers(120, 500, (8, 21)).astype(np.int32)
     completions[1, 4:], completions[4, 20:] = pad, pad
     real = completions != pad
     graph, state = nnx.split(model())
@@ -86,18 +87,17 @@ def test_a_shared_prefix_changes_no_number() -> None:
         return token_logprobs(nnx.merge(graph, state), tokens, pad, 21, 0.7)
 
     def shared(state: Any) -> Any:
-        return group_logprobs(
-            nnx.merge(graph, state), jnp.asarray(prompts), jnp.asarray(completions), group, pad, 0.7
-        )
+        ours = nnx.merge(graph, state)
+        return group_logprobs(ours, jnp.asarray(prompts), jnp.asarray(completions), pad, 0.7)
 
-    a, b = np.asarray(plain(state)), np.asarray(shared(state))
-    np.testing.assert_allclose(a[real], b[real], atol=2e-5)
     weight = jnp.asarray(rng.normal(size=real.shape) * real, jnp.float32)
-    for x, y in zip(
-        jax.tree.leaves(jax.grad(lambda s: (plain(s) * weight).sum())(state)),
-        jax.tree.leaves(jax.grad(lambda s: (shared(s) * weight).sum())(state)),
-        strict=True,
-    ):
+
+    def gradient(logprobs: Any) -> Any:
+        return jax.tree.leaves(jax.jit(jax.grad(lambda s: (logprobs(s) * weight).sum()))(state))
+
+    a, b = np.asarray(jax.jit(plain)(state)), np.asarray(jax.jit(shared)(state))
+    np.testing.assert_allclose(a[real], b[real], atol=2e-5)
+    for x, y in zip(gradient(plain), gradient(shared), strict=True):
         np.testing.assert_allclose(np.asarray(x), np.asarray(y), atol=1e-4)
 
 
@@ -135,7 +135,7 @@ def test_a_row_is_its_own_whoever_its_neighbours_are() -> None:
     """Alone, with others, in another order, and with more samples: the same ids."""
     together = rows()
     alone = rows(count=1)
-    state, pad = nnx.state(model()), tokenizer().pad
+    state, pad = merged(model()), tokenizer().pad
     turned = decode(sampler().structure, state, ids()[::-1], 4, HOT, pad=pad, ends=(1, 106))[::-1]
     fewer = rows(n=1)
     for p in range(4):
@@ -179,7 +179,7 @@ def test_the_narrowest_truncation_is_greedy(narrow: dict[str, float]) -> None:
 
 
 def test_seeds_and_steps_draw_anew() -> None:
-    again = decode(sampler().structure, nnx.state(model()), ids(), 4, HOT, pad=0, ends=(1, 106))
+    again = decode(sampler().structure, merged(model()), ids(), 4, HOT, pad=0, ends=(1, 106))
     other = rows(how=replace(HOT, seed=4))
     steps = [rows(how=replace(HOT, seed=step_seed(0, step))) for step in (0, 1)]
     assert [text(r) for g in again for r in g] == [text(r) for g in rows() for r in g]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from model_fixtures import TUNIX, base_arrays, logits, lora, micro, texts, tokenizer
-from showwork.model.lora import adapter, load_adapter, save_adapter, set_adapter
+from showwork.model.lora import adapter, load_adapter, merged, save_adapter, set_adapter, without
 
 pytestmark = TUNIX
 ABOUT = {"stage": "sft", "seed": 3}
@@ -24,6 +25,18 @@ def test_a_fresh_adapter_changes_no_logit_and_a_moved_one_does() -> None:
     assert len(arrays) == 2 * 6 * 6  # q, kv, o, gate, up, down of six layers, a and b each
     assert all((v == 0).all() == k.endswith("_b") for k, v in arrays.items())
     assert np.abs(seen(lora(seed=5, moved=True)) - base).max() > 0.1
+
+
+def test_merged_weights_give_the_adapted_models_logits() -> None:
+    model = lora(seed=5, moved=True)
+    plain = nnx.merge(nnx.graphdef(without(model)), merged(model))
+    np.testing.assert_allclose(seen(plain), seen(model), atol=2e-5)
+    ours, base = base_arrays(plain), base_arrays(micro())
+    changed = [k for k in base if ours[k].unsafe_buffer_pointer() != base[k].unsafe_buffer_pointer()]
+    assert len(changed) == 6 * 6 and not any("norm" in k or "embed" in k for k in changed)
+    np.testing.assert_array_equal(
+        seen(nnx.merge(nnx.graphdef(without(micro())), merged(micro()))), seen(micro())
+    )
 
 
 def test_the_base_is_shared_and_the_adapter_is_copied() -> None:

@@ -22,6 +22,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from showwork.model.gemma import Gemma
+from showwork.model.logprobs import attention
 from showwork.types import Sampling
 
 CHUNK = 16  # decode steps between two looks of the host
@@ -84,23 +85,22 @@ def decode(
     length = prompt_length(prompts)
     chunks = -(-how.max_tokens // CHUNK)
     rows = left_pad(prompts, length, pad)[np.resize(np.arange(len(prompts)), _bucket(len(prompts)))]
-    cache, logits, valid = _prefill(graph, state, rows, pad, size=length + chunks * CHUNK)
+    past, logits = _prefill(graph, state, rows, pad, size=length + chunks * CHUNK)
     index = [p for p in range(len(prompts)) for _ in range(n)]  # the prompt of each row
     spread = np.resize(np.arange(len(index)), _bucket(len(index)))  # the output row of each device row
     of = np.asarray(index)[spread]
     if len(of) != len(rows) or n > 1:
-        cache, logits, valid = _take((cache, logits, valid), jnp.asarray(of))
+        past, logits = _take((past, logits), jnp.asarray(of))
     keys = _row_keys(
         np.uint32(how.seed & 0xFFFFFFFF),
         np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in of], np.uint32),
         (spread % n).astype(np.uint32),
     )
-    position = np.array([len(prompts[p]) for p in of], np.int32)
+    shift = jnp.array([len(prompts[p]) - length for p in of], jnp.int32)
     live = np.arange(len(index))  # which output row each device row is; spare device rows come after these
-    done = np.zeros(len(of), bool)
     tokens = np.full((len(index), chunks * CHUNK), pad, np.int32)
     logprobs = np.zeros((len(index), chunks * CHUNK), np.float32)
-    carry = (cache, logits, valid, jnp.asarray(position), jnp.asarray(done))
+    carry = (past, logits, jnp.zeros(len(of), bool))
     settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
     for chunk in range(chunks):
         carry, new_tokens, new_logprobs = _chunk(
@@ -108,6 +108,7 @@ def decode(
             state,
             carry,
             keys,
+            shift,
             jnp.int32(length + chunk * CHUNK),
             jnp.float32(how.temperature or 1),
             settings,
@@ -115,14 +116,14 @@ def decode(
         columns = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
         tokens[live, columns] = np.asarray(new_tokens)[: len(live)]
         logprobs[live, columns] = np.asarray(new_logprobs)[: len(live)]
-        alive = np.flatnonzero(~np.asarray(carry[4])[: len(live)])
+        alive = np.flatnonzero(~np.asarray(carry[2])[: len(live)])
         if not len(alive):
             break
         bucket = _bucket(len(alive))
-        if bucket < len(carry[4]):
+        if bucket < len(carry[2]):
             keep = np.resize(alive, bucket)  # the bucket's spare rows repeat live ones and are ignored
             carry = _take(carry, jnp.asarray(keep))
-            keys = keys[keep]
+            keys, shift = keys[keep], shift[keep]
             live = live[alive]
     out = [_cut(tokens[r, : how.max_tokens], logprobs[r, : how.max_tokens], ends) for r in range(len(index))]
     return [out[p * n : (p + 1) * n] for p in range(len(prompts))]
@@ -152,28 +153,15 @@ def _cut(tokens: np.ndarray, logprobs: np.ndarray, ends: tuple[int, ...]) -> Dec
 
 @partial(jax.jit, static_argnames=("graph", "size", "pad"))
 def _prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int, size: int) -> Any:
-    """Keys and values of the prompts in caches of `size` positions, logits of the last token, and which cache
-    positions hold something."""
+    """Keys and values of the prompts, with room for `size` positions, and logits of the last token."""
     model = nnx.merge(graph.graph, state)
-    config = model.config
-    count, length = rows.shape
-    dtype = model.embedder.input_embedding.get_value().dtype
-    shape = (count, size, config.num_kv_heads, config.head_dim)
-    cache = {
-        f"layer_{i}": {
-            "k": jnp.zeros(shape, dtype),
-            "v": jnp.zeros(shape, dtype),
-            "end_index": jnp.zeros((count,), jnp.int32),
-        }
-        for i in range(config.num_layers)
-    }
-    real = rows != pad
-    positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-    causal = jnp.tril(jnp.ones((length, size), bool))
-    valid = jnp.pad(real, ((0, 0), (0, size - length)))
-    mask = causal[None] & valid[:, None, :]
-    logits, cache = model(rows, positions, cache, mask, decode_only_last_token=True)
-    return cache, logits[:, -1].astype(jnp.float32), valid
+    positions, mask = attention(rows != pad)
+    nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
+    logits, past = model(rows, positions, nothing, mask, decode_only_last_token=True)
+    more = (0, size - rows.shape[1])
+    room = {"k": ((0, 0), (0, 0), (0, 0), more), "v": ((0, 0), (0, 0), more, (0, 0))}
+    past = {name: {n: jnp.pad(x, room[n]) for n, x in layer.items()} for name, layer in past.items()}
+    return past, logits[:, -1].astype(jnp.float32)
 
 
 @jax.jit
@@ -195,36 +183,70 @@ def _chunk(
     state: Any,
     carry: Any,
     keys: Key[Array, "rows"],
+    shift: Int[Array, "rows"],
     start: Int[Array, ""],
     temperature: Float[Array, ""],
     settings: _Settings,
 ) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
-    """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled."""
+    """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled.
+
+    The past (slots before `start`) stays as it is while the chunk runs; the chunk's own keys and values are
+    collected in small buffers and written into it at the end. A slot's position is the slot plus the row's
+    `shift`, which is minus the number of its padding slots.
+    """
     ends = jnp.array(settings.ends)
+    past, logits, done = carry
+    size = past["layer_0"]["v"].shape[2]
+    slots = jnp.concatenate([jnp.arange(size), start + jnp.arange(CHUNK)])
+    key_positions = slots + shift[:, None]
+    held = (key_positions >= 0) & ((slots < start) | (jnp.arange(size + CHUNK) >= size))
+    buffers = {
+        name: {"k": jnp.zeros_like(layer["k"][..., :CHUNK]), "v": jnp.zeros_like(layer["v"][:, :, :CHUNK])}
+        for name, layer in past.items()
+    }
 
     def step(carry: Any, t: Int[Array, ""]) -> Any:
-        cache, logits, valid, position, done = carry
+        buffers, logits, done = carry
+        position = start + t + shift
         scaled = jax.nn.log_softmax(logits / temperature)
         # Padding is never chosen: whoever reads the row again would take it for no token at all.
         choices = scaled.at[:, settings.pad].set(-jnp.inf)
-        if settings.greedy:
-            token = jnp.argmax(choices, -1).astype(jnp.int32)
-        else:
-            noise = jax.vmap(lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:]))(
-                keys, position
-            )
-            token = jnp.argmax(_truncate(choices, settings) + noise, -1).astype(jnp.int32)
+        if not settings.greedy:
+            choices = _truncate(choices, settings) + jax.vmap(
+                lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:])
+            )(keys, position)
+        token = _argmax(choices)
         logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
         token = jnp.where(done, settings.pad, token)
         done = done | jnp.any(token[:, None] == ends, 1)
-        valid = valid.at[:, start + t].set(True)
-        # The mask of a left-padded row: its own prompt and everything generated so far.
+        cache = {
+            name: {**layer, "new_k": buffers[name]["k"], "new_v": buffers[name]["v"], "at": t}
+            for name, layer in past.items()
+        }
         model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
-        logits, cache = model(token[:, None], position[:, None], cache, valid[:, None, :])
-        return (cache, logits[:, 0].astype(jnp.float32), valid, position + 1, done), (token, logprob)
+        logits, buffers = model(
+            token[:, None],
+            position[:, None],
+            cache,
+            (held & (slots <= start + t))[:, None, :],
+            key_positions=key_positions,
+        )
+        return (buffers, logits[:, 0].astype(jnp.float32), done), (token, logprob)
 
-    carry, (tokens, logprobs) = jax.lax.scan(step, carry, jnp.arange(CHUNK))
-    return carry, tokens.T, logprobs.T
+    carry, (tokens, logprobs) = jax.lax.scan(step, (buffers, logits, done), jnp.arange(CHUNK))
+    buffers, logits, done = carry
+    at = {"k": (0, 0, 0, start), "v": (0, 0, start, 0)}
+    past = {
+        name: {n: jax.lax.dynamic_update_slice(layer[n], buffers[name][n], at[n]) for n in at}
+        for name, layer in past.items()
+    }
+    return (past, logits, done), tokens.T, logprobs.T
+
+
+def _argmax(x: Float[Array, "rows vocabulary"]) -> Int[Array, "rows"]:
+    """`jnp.argmax` in two reductions of one operand: XLA's CPU backend does not vectorise the one of two."""
+    at = jnp.where(x == x.max(axis=1, keepdims=True), jnp.arange(x.shape[1]), x.shape[1])
+    return jnp.minimum(at.min(axis=1), x.shape[1] - 1).astype(jnp.int32)
 
 
 def _truncate(

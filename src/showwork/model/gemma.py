@@ -1,10 +1,10 @@
 """Our Gemma 3: Tunix's module with what the engine asks of it.
 
 Logits of the last position only (a prefill needs no others, and at 262,144 pieces the others are most of
-its memory), masks made once instead of in every layer, and a cache that grows, so that many rows can share a
-prefix that is computed once. The layers that differ from Tunix's are in `layers.py`; parameters are Tunix's,
-by name and shape. A subclass, not a function of ours, because qwix adds LoRA only to what the root's
-`__call__` reaches.
+its memory), masks made once instead of in every layer, and a past that is read where it lies, so that many
+rows can share a prefix. The layers that differ from Tunix's are in `layers.py`; parameters are Tunix's, by
+name and shape. A subclass, not a function of ours, because qwix adds LoRA only to what the root's `__call__`
+reaches.
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
@@ -23,6 +23,8 @@ _NEVER = -2.0e38  # what a masked key's logit becomes; finite, so that a row wit
 
 class Gemma(Gemma3):
     """Gemma 3; `decode_only_last_token` is the parameter Tunix's sampler looks for."""
+
+    lora_scale = 0.0  # what the product of an adapter's factors is multiplied with; set where one is added
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
@@ -56,54 +58,30 @@ class Gemma(Gemma3):
         *,
         images: Any = None,
         decode_only_last_token: bool = False,
+        key_positions: Int[Array, "batch keys"] | None = None,
     ) -> tuple[Float[Array, "batch time vocabulary"], dict[str, Any] | None]:
-        """Logits (of the last position only with `decode_only_last_token`) and the new cache.
-
-        A cache is one dict a layer. With `end_index` it has a fixed size and is written in place, one slot
-        after another. Without, it grows: `positions` beside the layers says where its keys stand.
+        """Logits (of the last position only with `decode_only_last_token`), and each layer's own keys and
+        values (None without a cache). A cache is one dict a layer, see `layers.Attention`; `key_positions`
+        says where past and own keys stand, and can be left out where there are only own ones.
         """
-        keys = _key_positions(positions, cache, attention_mask.shape[-1])
+        keys = positions if key_positions is None else key_positions
         near = positions[:, :, None] - keys[:, None, :] < (self.config.sliding_window_size or 0)
         bias = {
             AttentionType.GLOBAL: _bias(attention_mask),
             AttentionType.LOCAL_SLIDING: _bias(attention_mask & near),
         }
-        new_cache: dict[str, Any] | None = None
-        if cache is not None:
-            new_cache = {"positions": keys} if "positions" in cache else {}
+        own: dict[str, Any] = {}
         x = self.embedder.encode(last_tokens)
         for i, layer in enumerate(self.layers):
             name = f"layer_{i}"
             with jax.named_scope(name):
-                layer_cache, x = layer(
-                    x, positions, cache[name] if cache else None, bias[layer.attn.attn_type]
+                own[name], x = layer(
+                    x, positions, None if cache is None else cache[name], bias[layer.attn.attn_type]
                 )
-            if new_cache is not None:
-                new_cache[name] = layer_cache
         if decode_only_last_token:
             x = x[:, -1:]
-        return self.embedder.decode(self.final_norm(x)), new_cache
+        return self.embedder.decode(self.final_norm(x)), None if cache is None else own
 
 
-def empty_cache(config: ModelConfig, rows: int, dtype: Any) -> dict[str, Any]:
-    """A cache that holds nothing and grows."""
-    shape = (rows, 0, config.num_kv_heads, config.head_dim)
-    layer = {"k": jnp.zeros(shape, dtype), "v": jnp.zeros(shape, dtype)}
-    return {f"layer_{i}": dict(layer) for i in range(config.num_layers)} | {
-        "positions": jnp.zeros((rows, 0), jnp.int32)
-    }
-
-
-def _bias(mask: Bool[Array, "batch time keys"]) -> Float[Array, "batch time 1 1 keys"]:
-    return jnp.where(mask, 0.0, _NEVER).astype(jnp.float32)[:, :, None, None, :]
-
-
-def _key_positions(positions: Array, cache: dict[str, Any] | None, size: int) -> Int[Array, "batch keys"]:
-    """The position of every key. In a cache of fixed size, rows are padded on the left only: slots and
-    positions run in step, and the last query's slot is known."""
-    if cache is None:
-        return positions
-    if "positions" in cache:
-        return jnp.concatenate([cache["positions"], positions], axis=1)
-    last = cache["layer_0"]["end_index"][0] + positions.shape[1] - 1
-    return positions[:, -1:] + jnp.arange(size)[None] - last
+def _bias(mask: Bool[Array, "batch time keys"]) -> Float[Array, "batch 1 time 1 keys"]:
+    return jnp.where(mask, 0.0, _NEVER).astype(jnp.float32)[:, None, :, None, :]

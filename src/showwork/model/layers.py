@@ -1,10 +1,9 @@
 """The layers of our Gemma where they differ from Tunix's: same parameters, same numbers, other work.
 
 Attention takes its mask ready-made (the model makes it once, not every layer), keeps its logits in float32,
-and reads a cache of either kind: one of a fixed size that is written in place (decoding), or one that grows
-by concatenation (a prefix that many rows share, through which gradients flow). The feed-forward is reshaped
-for XLA's CPU backend and is Tunix's own elsewhere. Which layer is local and which global is the model's
-business (`gemma.py`).
+and reads a past that is not copied: a prefix that many rows share, through which gradients flow, or what was
+decoded before the present chunk. The feed-forward is reshaped for XLA's CPU backend and is Tunix's own
+elsewhere. Which layer is local and which global is the model's business (`gemma.py`).
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
@@ -17,16 +16,22 @@ from tunix.models.gemma3 import model as tunix
 
 
 class Attention(tunix.Attention):
-    """Grouped-query attention; `attn_mask` is a bias of 0 and very negative numbers."""
+    """Grouped-query attention; `attn_mask` is a bias of 0 and very negative numbers over past and own keys.
+
+    `cache` may hold the past, `k` [past, kv, width, keys] and `v` [past, kv, keys, width] (as the products
+    want them): one entry for each row, or one for several neighbouring rows that share it. With buffers,
+    `new_k` and `new_v`, the keys and values of this call are written into them at `at`, and the buffers are
+    what is attended to and returned; without, they are returned as they are.
+    """
 
     def block(
         self,
         x: Float[Array, "batch time width"],
         segment_pos: Int[Array, "batch time"],
         cache: dict[str, Array] | None,
-        attn_mask: Float[Array, "batch time 1 1 keys"],
+        attn_mask: Float[Array, "batch 1 time 1 keys"],
     ) -> tuple[dict[str, Array] | None, Float[Array, "batch time width"]]:
-        """The new cache (None without one) and what the keys' values add up to."""
+        """The own keys and values (None without a cache), and what attention adds to the residual."""
         if self.use_qkv_einsum:
             query, key, value = self.qkv_einsum(x)
         else:
@@ -35,31 +40,41 @@ class Attention(tunix.Attention):
         rope |= {"scale_factor": self.rope_scale_factor}
         query = tunix.apply_rope(self._query_norm(query), segment_pos, **rope) * self.query_pre_attn_scalar
         key = tunix.apply_rope(self._key_norm(key), segment_pos, **rope)
-        if cache is not None:
-            cache = extended(cache, key, value)
-            key, value = cache["k"], cache["v"]
+        own = {"k": key.transpose(0, 2, 3, 1), "v": value.swapaxes(1, 2)}
+        if cache and "new_k" in cache:
+            at = cache["at"]
+            own = {
+                "k": jax.lax.dynamic_update_slice(cache["new_k"], own["k"], (0, 0, 0, at)),
+                "v": jax.lax.dynamic_update_slice(cache["new_v"], own["v"], (0, 0, at, 0)),
+            }
+        segments = [(cache["k"], cache["v"])] if cache and "k" in cache else []
+        segments.append((own["k"], own["v"]))
         rows, time, heads, width = query.shape
-        query = query.reshape(rows, time, key.shape[2], -1, width)
-        logits = jnp.einsum("BTKGH,BSKH->BTKGS", query, key, preferred_element_type=jnp.float32)
-        logits = logits + attn_mask
+        query = query.reshape(rows, time, key.shape[2], -1, width).swapaxes(1, 2)
+        logits = jnp.concatenate([_product(query, k, jnp.float32) for k, _ in segments], axis=-1) + attn_mask
         # Divided after the sum over values: one pass over [time, keys] less.
         weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
-        out = jnp.einsum("BTKGS,BSKH->BTKGH", weights.astype(value.dtype), value)
-        out = (out / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
-        return cache, self.attn_vec_einsum(out.reshape(rows, time, heads, width))
+        total, begin = jnp.zeros_like(query), 0
+        for _, v in segments:
+            total += _product(weights[..., begin : begin + v.shape[2]].astype(v.dtype), v, v.dtype)
+            begin += v.shape[2]
+        out = (total / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
+        out = out.swapaxes(1, 2).reshape(rows, time, heads, width)
+        return None if cache is None else own, self.attn_vec_einsum(out)
 
 
-def extended(cache: dict[str, Array], key: Array, value: Array) -> dict[str, Array]:
-    """The cache with new keys and values: in place at `end_index` where it has one, else at its end."""
-    if "end_index" not in cache:
-        grown = {"k": key, "v": value}
-        return {name: jnp.concatenate([cache[name], new], axis=1) for name, new in grown.items()}
-    at = (0, cache["end_index"][0], 0, 0)
-    return {
-        "k": jax.lax.dynamic_update_slice(cache["k"], key, at),
-        "v": jax.lax.dynamic_update_slice(cache["v"], value, at),
-        "end_index": cache["end_index"] + key.shape[1],
-    }
+def _product(
+    left: Float[Array, "rows kv time group inner"], right: Float[Array, "past kv inner outer"], dtype: Any
+) -> Float[Array, "rows kv time group outer"]:
+    """left @ right, where neighbouring rows that share their right side are one longer row meanwhile."""
+    rows, kv, time, group, inner = left.shape
+    past = len(right)
+    if past != rows:
+        left = left.reshape(past, rows // past, kv, -1, inner).swapaxes(1, 2)
+    out = jnp.matmul(left.reshape(past, kv, -1, inner), right, preferred_element_type=dtype)
+    if past != rows:
+        out = out.reshape(past, kv, rows // past, -1, right.shape[-1]).swapaxes(1, 2)
+    return out.reshape(rows, kv, time, group, right.shape[-1])
 
 
 class FlatFeedForward(tunix.FeedForward):

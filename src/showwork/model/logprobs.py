@@ -1,11 +1,14 @@
 """Log-probabilities of given tokens under a model: one function for SFT, the reference and the policy."""
-# ruff: noqa: F722, F821 (shapes in annotations are strings)
+# ruff: noqa: F722 (shapes in annotations are strings)
+
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from showwork.model.gemma import Gemma, empty_cache
+from showwork.model.gemma import Gemma
 
 
 def attention(
@@ -31,25 +34,30 @@ def group_logprobs(
     model: Gemma,
     prompts: Int[Array, "groups length"],
     completions: Int[Array, "rows last"],
-    group: Int[Array, "rows"],
     pad: int,
     temperature: float = 1.0,
 ) -> Float[Array, "rows last"]:
-    """The same for completions (padded on the right) of prompts (padded on the left) that many of them share:
-    row i follows prompt `group[i]`. Each prompt is computed once, and gradients flow through it.
+    """The same for completions (padded on the right) of prompts (padded on the left) that come in groups of
+    equal size, one group for each prompt. Each prompt is computed once, and gradients flow through it.
     """
+    size = len(completions) // len(prompts)
     real = prompts != pad
     positions, mask = attention(real[:, :-1])
-    dtype = model.embedder.input_embedding.get_value().dtype
-    cache = empty_cache(model.config, len(prompts), dtype)
-    _, cache = model(prompts[:, :-1], positions, cache, mask, decode_only_last_token=True)
-    cache = jax.tree.map(lambda x: x[group], cache)
-    # A prompt's last token is each row's own first: what it says is the logits of the first completion token.
-    tokens = jnp.concatenate([prompts[group][:, -1:], completions[:, :-1]], axis=1)
+    nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
+    _, past = model(prompts[:, :-1], positions, nothing, mask, decode_only_last_token=True)
+    # A prompt's last token is each row's own first: its logits are those of the first completion token.
+    each = partial(jnp.repeat, repeats=size, axis=0)
+    tokens = jnp.concatenate([each(prompts[:, -1:]), completions[:, :-1]], axis=1)
     own = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))[None] & (tokens != pad)[:, None, :]
-    before = jnp.broadcast_to(real[group][:, None, :-1], (*tokens.shape, real.shape[1] - 1))
-    positions = (real.sum(axis=1) - 1)[group][:, None] + jnp.arange(tokens.shape[1])[None]
-    logits, _ = model(tokens, positions, cache, jnp.concatenate([before, own], axis=2))
+    before = jnp.broadcast_to(each(real[:, None, :-1]), (*tokens.shape, real.shape[1] - 1))
+    own_positions = each(real.sum(axis=1, keepdims=True) - 1) + jnp.arange(tokens.shape[1])[None]
+    logits, _ = model(
+        tokens,
+        own_positions,
+        past,
+        jnp.concatenate([before, own], axis=2),
+        key_positions=jnp.concatenate([each(positions), own_positions], axis=1),
+    )
     return _picked(logits, completions, temperature)
 
 

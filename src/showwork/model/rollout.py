@@ -16,6 +16,7 @@ from tunix.rl.rollout.base_rollout import BaseRollout, RolloutConfig, RolloutOut
 from showwork.model.decode import Decoded, decode, left_pad, prompt_length, structure
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import token_logprobs
+from showwork.model.lora import merged, without
 from showwork.model.tokenizer import Tokenizer
 from showwork.types import Sampling
 
@@ -31,7 +32,7 @@ class Rollout(BaseRollout):
     def __init__(self, rollout_actor: Gemma, tokenizer: Any, mesh: Any, rollout_config: RolloutConfig):
         self._model = rollout_actor
         self._tokenizer: Tokenizer = tokenizer.inner
-        self._structure = structure(rollout_actor)
+        self._structure = structure(without(rollout_actor))
         self._temperature = rollout_config.temperature
         self.seed = 0
 
@@ -39,9 +40,8 @@ class Rollout(BaseRollout):
         """`n` rows for each distinct prompt."""
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         ends = self._tokenizer.ends
-        return decode(
-            self._structure, nnx.state(self._model), ids, n, how, pad=self._tokenizer.pad, ends=ends
-        )
+        state = merged(self._model)
+        return decode(self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends)
 
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  (Tunix passes no more than this)
         self, prompts: list[str], rollout_config: RolloutConfig

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flax import nnx
-
 from showwork.model.decode import Structure, decode, structure
 from showwork.model.gemma import Gemma
+from showwork.model.lora import merged, without
 from showwork.model.tokenizer import Tokenizer
 from showwork.types import Completion, Prompt, Sampling, Stop
 
@@ -26,7 +25,7 @@ class Policy:
             return []
         ids = [self.tokenizer.encode_prompt(p.text) for p in prompts]
         pad, ends = self.tokenizer.pad, self.tokenizer.ends
-        rows = decode(self.structure, nnx.state(self.model), ids, n, how, pad=pad, ends=ends)
+        rows = decode(self.structure, merged(self.model), ids, n, how, pad=pad, ends=ends)
         return [
             [
                 Completion(
@@ -45,4 +44,4 @@ class Policy:
 
 def policy(model: Gemma, tokenizer: Tokenizer) -> Policy:
     """A policy around a model; keep it while the model lives, it owns the compiled decoder."""
-    return Policy(model, tokenizer, structure(model))
+    return Policy(model, tokenizer, structure(without(model)))

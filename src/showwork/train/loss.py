@@ -66,8 +66,7 @@ def grouped(
     temperature: float,
 ) -> Float[Array, "rows last"]:
     """Log-probabilities of completions that come in groups of `size` rows with the same prompt."""
-    group = jnp.arange(len(prompts)) // size
-    return group_logprobs(model, prompts[::size], completions, group, pad, temperature)
+    return group_logprobs(model, prompts[::size], completions, pad, temperature)
 
 
 def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable[[Array, Array], Array]:
