@@ -1,6 +1,6 @@
 """Answer graders side by side on the adversarial answer cases: right, false positives, false negatives, time.
 
-    python bench/graders.py [--cases tests/cases/answers] [--every 1] [--only showwork …]
+    python bench/graders.py [--cases tests/cases/answers | ../shared/cases] [--every 1] [--only showwork …]
 
 The graders are ours, Math-Verify (with both sides in `\\boxed{}` and without), and the graders and reward
 functions that come with Tunix: `math_utils` (what `math_rewards` is made of), and the reward functions of
@@ -131,6 +131,13 @@ def measure(name: str, cases: list[Row]) -> str:
     return f"| {name} | {right} ({share:.1%}) | {false_positives} | {false_negatives} | {each:.2f} | {hung} |"
 
 
+def _case(row: Row) -> Row:
+    """A row in the form of ours; the cases that the project was given have `ref` and `match`."""
+    if "match" not in row:
+        return row
+    return {"pred": row["pred"], "gold": row["ref"], "verdict": "right" if row["match"] else "wrong"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare answer graders.")
     parser.add_argument(
@@ -141,7 +148,7 @@ def main() -> None:
     args = parser.parse_args()
     cases = []
     for path in sorted(args.cases.glob("*.jsonl")):
-        cases += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        cases += [_case(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     cases = [c for c in cases if c["verdict"] in ("right", "wrong")][:: args.every]
     print(f"{len(cases)} cases, {sum(c['verdict'] == 'right' for c in cases)} of them right\n")
     print("| grader | agrees | false positives | false negatives | CPU ms a call | hung |")

@@ -36,6 +36,17 @@ def test_every_case_of_the_table(name: str) -> None:
     assert [w for w in wrong if w[2] != w[3]] == []
 
 
+def test_every_case_that_was_given(shared_data: Path) -> None:
+    if not symbolic.available():
+        pytest.skip("needs math-verify, the extra `symbolic`")
+    file = shared_data.parent / "cases" / "answers.jsonl"
+    given_cases = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert len(given_cases) == 180
+    assert [
+        c for c in given_cases if (same_answer(c["pred"], c["ref"]).verdict is Verdict.RIGHT) != c["match"]
+    ] == []
+
+
 def test_expressions() -> None:
     if not symbolic.available():
         pytest.skip("needs math-verify, the extra `symbolic`")

@@ -136,7 +136,7 @@ def _define(
     if len(name) > 2:
         work.spelling.setdefault(name.lower(), name)
         _spell(tokens, work.spelling)
-    elif right.operators == 0 and right.lo > 1 and tokens[right.lo - 2].text == name:
+    elif right.lo > 1 and tokens[right.lo - 2].text == name:
         begin, end = tokens[right.lo - 2].start, tokens[right.hi - 1].end
         span = (offset + begin, offset + end)
         work.given[name] = Check(number, text[begin:end], Truth.FALSE, None, span, "")
