@@ -1,6 +1,7 @@
 """Laws of the tokenizer: text comes back, control pieces have Gemma's ids, digits stand alone, nothing is
 unknown."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def test_decoding_stops_at_an_end_and_skips_padding() -> None:
     words = t.encode("3 apples")
     assert t.decode([t.pad, t.bos, *words, 106, *words]) == "3 apples" == t.decode([*words, 1])
     assert t.decode([]) == "" == t.decode([106])
+
+
+@given(st.lists(st.integers(0, VOCABULARY - 1), max_size=40))
+def test_ends_say_where_the_text_of_each_id_ends(ids: list[int]) -> None:
+    t = tokenizer()
+    text, ends = t.decode_with_ends(ids)
+    assert text == t.decode(ids) and len(ends) == len(ids)
+    assert list(ends) == sorted(ends) and (not ends or ends[-1] == len(text))
+
+
+def test_ends_of_a_plain_text() -> None:
+    t = tokenizer()
+    ids = t.encode("12 é so")
+    text, ends = t.decode_with_ends([t.bos, *ids, 106, 1])
+    assert text == "12 é so" and ends[0] == 0 and ends[-3:] == (7, 7, 7)
+    assert [text[a:b] for a, b in itertools.pairwise((0, *ends[1:3]))] == ["1", "2"]
+    assert t.decode_with_ends([]) == ("", ())
 
 
 def test_broken_folders_are_refused(tmp_path: Path) -> None:
