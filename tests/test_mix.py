@@ -207,6 +207,8 @@ def test_a_judge_that_fails_for_one_is_left_out_for_the_group() -> None:
     assert first.parts["judge/coherence"] is None and second.parts["judge/coherence"] is None
     assert first.total == pytest.approx(0.4 + 0.3 + 0.1 + 0.05 * first.parts["length"])  # type: ignore[operator]
     assert spread([first, second]).coverage["judge/coherence"] == 0.0
+    good, bad = score_groups([[RIGHT, BROKEN]], mix, {("t", 0): whole, ("t", 3): whole})[0]
+    assert (good.parts["judge/coherence"], bad.parts["judge/coherence"]) == (1.0, 0.0)  # no trace, no credit
     for judged in (None, {}, {("t", 0): None, ("t", 1): whole}, {("u", 0): whole}):
         scores = score_groups([[RIGHT, WRONG]], mix, judged)[0]
         assert all(s.parts[f"judge/{c}"] is None for s in scores for c in mix.judged)

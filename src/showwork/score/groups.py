@@ -118,13 +118,14 @@ def _value(name: str, part: Reward, graded: Graded) -> float | None:
 
 
 def _judgement(name: str, graded: Graded, judged: Judged) -> float | None:
+    """What the judge gave; 0 to a malformed completion, whatever it gave: there is no trace to judge."""
     given = judged.get((graded.task.id, graded.completion.sample))
     value = None if given is None else given.get(name.removeprefix(JUDGE))
     if value is not None and not 0.0 <= value <= 1.0:
         raise ValueError(
             f"{_where(name, graded)}: the judge's value is {value}; it must be in [0, 1] or None"
         )
-    return value
+    return 0.0 if graded.trace.faults else value
 
 
 def _where(name: str, graded: Graded) -> str:

@@ -115,7 +115,7 @@ BOUNDS = {
     "repetition": Bounds((-1, 0), (-1, 0), (-1, 0)),
     "length": Bounds((0, 1), (0, 0), (0, 0)),
 }
-JUDGED = Bounds((0, 1), (0, 1), (0, 1))
+JUDGED = Bounds((0, 1), (0, 1), (0, 0))
 
 
 def bounds(name: str) -> Bounds:
