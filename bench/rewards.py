@@ -28,7 +28,7 @@ from showwork.score.attacks import hacks as all_hacks
 from showwork.score.files import score_file
 from showwork.score.groups import score_groups
 from showwork.score.mix import Mix, read_mix
-from showwork.score.structure import structure
+from showwork.score.structure import looping, structure
 from showwork.trace import gold, render
 from showwork.types import Completion, Graded, Reward, Task
 from showwork.verify.grade import grade
@@ -80,6 +80,17 @@ def of_gsm8k(folder: Path, count: int) -> list[list[tuple[Task, Completion]]]:
         texts = [text, *(text.replace("Step 1:", f"Step 1: Part {k} first.", 1) for k in range(1, GROUP))]
         out.append([(task, Completion(task.id, k, t, (0,) * (len(t) // 4))) for k, t in enumerate(texts)])
     return out
+
+
+def gold_values(folder: Path) -> None:
+    """What the parts give to all of GSM8K's own solutions."""
+    solved = [t for t in gsm8k(str(folder)) if t.solution]
+    made = [grade(t, Completion(t.id, 0, render(gold(t)))) for t in solved]
+    values = [v for g in made if (v := structure(g)) is not None]
+    print(
+        f"GSM8K's own solutions, {len(made)}: repetition refuses {sum(map(looping, made))}; structure "
+        f"{sum(values) / len(values):.2f} on average"
+    )
 
 
 def rows(count: int) -> Iterator[str]:
@@ -182,6 +193,7 @@ def main() -> None:
     speed("worked tasks", groups(worked(given.completions // GROUP, 0)))
     if given.gsm8k.is_dir():
         speed("GSM8K test", of_gsm8k(given.gsm8k, given.completions))
+        gold_values(given.gsm8k)
     else:
         print("GSM8K test: not there, left out")
     memory(given.rows)

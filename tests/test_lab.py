@@ -189,7 +189,7 @@ def test_a_part_without_values_and_groups_of_one() -> None:
     found = lab(alone(), read_mix("rubric"), tasks=1)
     by_name = {v.name: v for v in found.values}
     judged = by_name["judge/coherence"]
-    assert (judged.coverage, judged.mean, judged.agreement) == (0.0, None, None)
+    assert (judged.coverage, judged.mean, judged.agreement) == (0.25, 0.0, None)  # the malformed ones
     assert found.live == 0 and by_name["correctness"].variance is None and not found.within
     assert found.pairs > 0 and by_name["correctness"].agreement == 1.0
     assert {"", "judge fooled"} == found.attacks.keys()

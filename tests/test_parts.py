@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -315,3 +316,21 @@ def test_a_group_is_scored_alike_in_any_order(order: list[int]) -> None:
     rows = [graded(*s, answer=a) for s, a in itertools.product((STEPS, GENERIC), ("26", "27", "27.0"))]
     plain = [s.total for s in score_groups([rows], mix)[0]]
     assert [s.total for s in score_groups([[rows[i] for i in order]], mix)[0]] == [plain[i] for i in order]
+
+
+HOSTILE = {
+    "claims": " ".join(f"{i} + {i + 1} = {2 * i + 1}." for i in range(3, 2500)),
+    "dots": ". " * 14_000,
+    "a word": "so " * 9_000,
+    "clauses": "Therefore, " * 2_500,
+    "letters": "é𝟙 " * 9_000,
+    "long sentences": "\n".join(" ".join(f"w{i}{j}" for j in range(40)) for i in range(110)),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_text_takes_long(name: str) -> None:
+    g = graded(HOSTILE[name][:29_000])
+    began = time.process_time()
+    score_groups([[g]], Mix(dict.fromkeys(BOUNDS, 1.0)))
+    assert time.process_time() - began < 2.0
