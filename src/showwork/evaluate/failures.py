@@ -15,6 +15,7 @@ from typing import Any
 
 from showwork.evaluate.stats import wilson
 from showwork.score.structure import looping, statements
+from showwork.trace import parse
 from showwork.types import Check, Fault, Finding, Flag, Graded, Kind, Step, Stop, Task, Trace, Truth, Verdict
 from showwork.verify.answers import same_answer
 from showwork.verify.kinds import NUMERIC
@@ -209,15 +210,28 @@ def _wordy(graded: Graded) -> Found | None:
 
 
 def _slip(graded: Graded) -> Found | None:
-    """The last value worked out is the gold one, and the answer is another. Only where all is grounded."""
+    """The work comes to the gold answer, and another is given: its last value, or what its last line says, is
+    right. Only where every number has a source."""
+    task, answer = graded.task, str(graded.trace.answer)[:60]
+    if any(f.finding is Finding.INVENTED for f in _flags(graded)):
+        return None
     last = next((c for c in reversed(graded.checks) if c.truth is Truth.TRUE and c.value), None)
-    if last is None or last.value is None or any(f.finding is Finding.INVENTED for f in _flags(graded)):
-        return None
-    task = graded.task
-    if task.kind not in NUMERIC or not same_answer(last.value, task.answer, task.kind).verdict.right:
-        return None
-    said = f"step {last.step} comes to {last.value}, the answer says {str(graded.trace.answer)[:60]}"
-    return Found(Failure.WRONG_ANSWER, said, last.step, last.span)
+    if last is not None and last.value is not None and _is_gold(last.value, task):
+        said = f"step {last.step} comes to {last.value}, the answer says {answer}"
+        return Found(Failure.WRONG_ANSWER, said, last.step, last.span)
+    line = graded.trace.steps[-1] if graded.trace.steps else None
+    concluded = None if line is None else parse(line.text).lenient
+    if concluded is not None and _is_gold(concluded, task):
+        step = len(graded.trace.steps)
+        said = f"the work ends with {concluded[:60]}, the answer says {answer}"
+        return Found(Failure.WRONG_ANSWER, said, step, _step_span(graded, step))
+    return None
+
+
+def _is_gold(text: str, task: Task) -> bool:
+    return same_answer(
+        text, task.answer, task.kind, unit=task.unit, choices=task.choices, aliases=task.aliases
+    ).verdict.right
 
 
 def _invented(graded: Graded) -> Found | None:

@@ -64,23 +64,21 @@ def beside(check: Mapping[str, Any]) -> str:
 def screen(row: Row) -> RenderableType:
     """One row for the terminal: the text with its claims marked, then the findings and the score."""
     if "error" in row:
-        return Text(f"line {row['line']}: {_printable(row['error'])}", style="red")
+        return Text(f"line {row['line']}: {printable(row['error'])}", style="red")
     body = Text()
     last: object = None
     for piece, check in pieces(row):
         if check is None:
-            body.append(_printable(piece))
+            body.append(printable(piece))
         else:
-            body.append(_printable(piece), style=_STYLES[check["truth"]])
+            body.append(printable(piece), style=_STYLES[check["truth"]])
             if check is not last:
                 body.append(f" [{beside(check)}]", style="bold red" if check["truth"] == "false" else "dim")
         last = check
     lines: list[RenderableType] = [Text(_shown(row["id"]), style="bold"), body]
     for flag in row["flags"]:
         where = f"step {flag['step']}: " if flag["step"] else ""
-        lines.append(
-            Text(f"! {_FINDINGS[flag['finding']]}: {where}{_printable(flag['detail'])}", style="red")
-        )
+        lines.append(Text(f"! {_FINDINGS[flag['finding']]}: {where}{printable(flag['detail'])}", style="red"))
     lines.append(Text(summary(row), style="dim"))
     return Group(*lines)
 
@@ -94,14 +92,14 @@ def summary(row: Row) -> str:
     return f"{len(checks)} claim{'' if len(checks) == 1 else 's'} checked, {wrong} false{first}; {score}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text without control and direction characters, which could garble or forge what is seen."""
     return "".join(c if c.isprintable() or c == "\n" else "·" for c in text)
 
 
 def _shown(value: object) -> str:
     """Any value of a row as printable text: an id may be whatever JSON allows."""
-    return _printable(str(value))
+    return printable(str(value))
 
 
 _HEAD = """<!doctype html>
@@ -224,13 +222,13 @@ def page(rows: Iterable[Row], title: str = "Checked traces") -> str:
         last: object = None
         for piece, check in pieces(row):
             if check is None or check is last:
-                out += _printable(piece)
+                out += printable(piece)
             else:
                 count += 1
                 out += Markup(
                     claim.render(
-                        c={k: _printable(str(v)) for k, v in check.items()},
-                        piece=_printable(piece),
+                        c={k: printable(str(v)) for k, v in check.items()},
+                        piece=printable(piece),
                         beside=beside(check),
                         spoken=_SPOKEN[check["truth"]],
                         name=f"why-{count}",
@@ -243,7 +241,7 @@ def page(rows: Iterable[Row], title: str = "Checked traces") -> str:
     wrong = sum(bool(r.get("first_false")) for r in rows)
     bad = sum("error" in r for r in rows)
     template = env.from_string(_HEAD + _CHECKED + _FOOT)
-    return template.render(rows=rows, title=_printable(title), wrong=wrong, bad=bad)
+    return template.render(rows=rows, title=printable(title), wrong=wrong, bad=bad)
 
 
 def graded_page(rows: Iterable[Row], title: str = "Graded answers") -> str:
@@ -254,7 +252,7 @@ def graded_page(rows: Iterable[Row], title: str = "Graded answers") -> str:
     template = env.from_string(_HEAD + _GRADED + _FOOT)
     return template.render(
         rows=rows,
-        title=_printable(title),
+        title=printable(title),
         tally=tally(r.get("verdict", "unreadable") for r in rows),
         signs=VERDICTS,
     )
