@@ -28,9 +28,11 @@ LAYERS = (
     ("train", "evaluate"),
     ("show",),
     ("stages",),
+    ("options", "views"),
     ("cli",),
 )
-ALSO = {("run", "recipe")}  # a run directory belongs to one recipe
+# A run directory belongs to one recipe; verbs share their options.
+ALSO = {("run", "recipe"), ("views", "options")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400

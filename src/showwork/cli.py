@@ -18,6 +18,9 @@ from typing import Annotated, Any
 
 import typer
 
+from showwork.options import AsJson, Debug, Quiet, print_json
+from showwork.views import views
+
 app = typer.Typer(
     name="showwork",
     help="Teach an open Gemma model to show its work, and check that the work is right.",
@@ -33,14 +36,10 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[A.B=VALUE]...", help="values to change, e.g. grpo.steps=40")
 ]
 Folder = Annotated[Path | None, typer.Option("--dir", help="the run directory [runs/<name of the recipe>]")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing but the result")]
-AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each row")]
 Reward = Annotated[
     str, typer.Option("--reward", metavar="PRESET|FILE", help="verified, composite, rubric, or a YAML file")
 ]
-# Read by `main` from the arguments themselves; declared so that every verb accepts and explains it.
-Debug = Annotated[bool, typer.Option("--debug", help="show where an error comes from")]
 
 
 @app.command()
@@ -88,7 +87,7 @@ def evaluate(
 
     summary = stages.evaluate_only(model, data, stage, Screen(quiet=quiet))
     if as_json:  # a person has seen the table
-        _print(summary)
+        print_json(summary)
 
 
 @app.command()
@@ -206,7 +205,7 @@ def lab(
     files = sorted(records.glob("*.jsonl")) if records.is_dir() else [records]
     found = replay((line for file in files for line in _lines(file)), mix, tasks=tasks)
     if as_json:
-        _print(found.to_json())
+        print_json(found.to_json())
     else:
         Console().print(report(found, reward), highlight=False)
         print(verdict(found, reward))
@@ -243,11 +242,14 @@ def judge(
         lines = (line for file in files for line in _lines(file))
         result = judged.judge_lines(lines, settings, n, seed, advance)
     if as_json:
-        _print(result)
+        print_json(result)
     else:
         Console().print(judged.table(result), highlight=False)
     if result["void"]:
         raise typer.Exit(1)
+
+
+app.add_typer(views)  # report, show, compare
 
 
 def _train(
@@ -272,7 +274,7 @@ def _train(
         do = stages.run_all if verb == "run" else stages.pretrain
         result = do(recipe, opened, deadline, screen, command)
         if as_json:  # a person has seen the table
-            _print(result)
+            print_json(result)
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -305,13 +307,6 @@ def _on_terminal() -> Callable[[dict[str, Any]], None]:
 def _json_line(row: dict[str, Any], ascii_only: bool = False) -> str:
     """The row as one line of JSON. Half characters, which JSON can name and UTF-8 cannot hold, stay named."""
     return json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace").decode()
-
-
-def _print(result: dict[str, Any]) -> None:
-    """The result as JSON, on stdout."""
-    from showwork.run import to_json
-
-    print(json.dumps(to_json(result), indent=2, ensure_ascii=False))
 
 
 def _set_up_jax() -> None:

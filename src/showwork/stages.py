@@ -1,8 +1,8 @@
 """The stages of a run, each `(Recipe, Run, …) → None`, each done once: a stage whose `done.json` is there is
 not done again. Everything a stage needs of another it reads from the run directory.
 
-Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary. What a person sees of
-them goes through `Screen`; what they know of time through `Deadline`.
+Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary → report. What a person
+sees of them goes through `Screen`; what they know of time through `Deadline`.
 """
 
 import hashlib
@@ -41,6 +41,7 @@ from showwork.record import read_record, read_task, record, task_row
 from showwork.run import Run, read_json, read_jsonl, read_run, write_bytes, write_json, write_jsonl
 from showwork.score.groups import score_groups
 from showwork.score.mix import mix_of
+from showwork.show.report import write_report
 from showwork.show.screen import Screen
 from showwork.train.grpo import grpo as train_grpo
 from showwork.train.metrics import metrics
@@ -73,6 +74,7 @@ def run_all(
             )
         stage()
     summary = summarise_run(recipe, run)
+    report(run, screen)
     screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
     screen.say(
         f"done in {(time.time() - began) / 60:.1f} min; everything is in {run.root}, the table's numbers in "
@@ -235,6 +237,14 @@ def summarise_run(recipe: Recipe, run: Run) -> dict[str, Any]:
     }
     write_json(run.summary, summary)
     return summary
+
+
+def report(run: Run, screen: Screen) -> None:
+    """The page that shows the run, made of the run directory alone."""
+    if run.done("report"):
+        return
+    screen.stage("report")
+    screen.say(f"{write_report(run)}: open it in a browser")
 
 
 def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
