@@ -6,21 +6,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from model_fixtures import TUNIX, base_arrays, lora, micro, tokenizer
 from showwork.model.lora import adapter
-from showwork.train.engine import keep_base
-from showwork.train.optimizer import adapter_optimizer, schedule
+from showwork.train.checkpoint import CheckpointError
+from showwork.train.engine import keep_base, restore, snapshot
+from showwork.train.optimizer import adapter_optimizer
 from showwork.train.sft import Batch, loss
 
 pytestmark = TUNIX
 
 
-def trainer(model: nnx.Module) -> PeftTrainer:
+RATE = 1e-2
+
+
+def trainer(model: nnx.Module, optimizer: optax.GradientTransformation | None = None) -> PeftTrainer:
     config = TrainingConfig(eval_every_n_steps=10**9, max_steps=3)
-    out = PeftTrainer(model, adapter_optimizer(schedule(1e-2, 0.0, 3)), config)
+    out = PeftTrainer(model, optimizer or adapter_optimizer(), config)
     pad = tokenizer().pad
     out.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
     return out.with_loss_fn(loss, has_aux=True)
@@ -44,7 +50,7 @@ def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
     assert set(where.values()) <= shared
 
     mine = trainer(ours)
-    keep_base(mine)
+    keep_base(mine, lambda: RATE)
     traced = count_traces(mine)
     losses: list[float] = []
     mine._post_process_train_step = lambda aux: losses.append(float(aux["loss"]))
@@ -56,7 +62,7 @@ def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
     after = adapter(ours)
     assert all(not np.array_equal(after[k], before[k]) for k in after if k.endswith("_b"))
 
-    theirs = trainer(stock)
+    theirs = trainer(stock, optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE, b2=0.99)))
     theirs.train(data())
     for name, value in adapter(stock).items():
         np.testing.assert_allclose(after[name], value, atol=1e-6)
@@ -73,3 +79,36 @@ def count_traces(trainer: PeftTrainer) -> list[int]:
 
     trainer._train_step = counted
     return seen
+
+
+def steps(model: nnx.Module, batches: list[Batch], start: dict[str, np.ndarray] | None = None) -> PeftTrainer:
+    out = trainer(model)
+    keep_base(out, lambda: RATE)
+    if start:
+        restore(out, start)
+    out.train(batches, skip_jit=True)
+    return out
+
+
+def test_what_was_taken_out_and_put_back_goes_on_bit_by_bit() -> None:
+    whole = snapshot(steps(lora(seed=4), data()))
+    first = snapshot(steps(lora(seed=4), data()[:2]))
+    second = snapshot(steps(lora(seed=9), data()[2:], first))
+    assert whole.keys() == second.keys() and any(k.endswith("/rate") for k in whole)
+    assert all(np.array_equal(whole[k], second[k]) for k in whole)
+    assert any(not np.array_equal(whole[k], first[k]) for k in whole)
+
+
+def test_a_snapshot_of_another_model_is_refused_and_changes_nothing() -> None:
+    out = trainer(lora(seed=4))
+    before = snapshot(out)
+    name = next(k for k in before if k.endswith("lora_a"))
+    for wrong in (
+        {k: v for k, v in before.items() if k != name},
+        before | {"model/extra": before[name]},
+        before | {name: before[name][..., :1]},
+        before | {name: before[name].astype(np.float16)},
+    ):
+        with pytest.raises(CheckpointError, match="differs"):
+            restore(out, {k: v + 1 if v.dtype == np.float32 else v for k, v in wrong.items()})
+        assert all(np.array_equal(before[k], v) for k, v in snapshot(out).items())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,10 +21,12 @@ from showwork.score.groups import spread
 from showwork.score.mix import Mix
 from showwork.score.rewards import PARTS
 from showwork.train import grpo as module
+from showwork.train.checkpoint import Checkpoints
 from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
 from showwork.train.grpo import grpo
+from showwork.train.leg import Leg
 from showwork.train.loss import LOSS, Examples, policy_loss, reference
-from showwork.types import Graded, Sampling, Score, Task
+from showwork.types import Graded, Sampling, Score, Stopped, Task
 
 pytestmark = TUNIX
 HOW = Grpo(steps=3, prompts=4, group=4, learning_rate=5e-3, warmup=0.0, beta=0.05, max_tokens=16)
@@ -117,7 +120,7 @@ def part(monkeypatch: pytest.MonkeyPatch) -> None:
 class Watched:
     """One run of three steps, with everything that can be seen of it."""
 
-    def __init__(self, how: Grpo = HOW, seed: int = 0, weights: Mix | None = None):
+    def __init__(self, how: Grpo = HOW, seed: int = 0, weights: Mix | None = None, leg: Leg | None = None):
         self.model = lora(seed=8, moved=True)
         self.before = adapter(self.model)
         self.steps: list[tuple[int, dict[str, float], list[Graded], list[Score]]] = []
@@ -141,7 +144,10 @@ class Watched:
                 seed,
                 INSTRUCTION,
                 lambda *seen: self.steps.append(seen),
+                leg,
             )
+        except Stopped:
+            pass
         finally:
             module.Learner._examples = make
         self.after = adapter(self.model)
@@ -208,6 +214,20 @@ def test_the_same_seed_is_the_same_run_bit_by_bit(straight: Watched) -> None:
     again = Watched()
     assert all(np.array_equal(again.after[k], straight.after[k]) for k in again.after)
     assert [s[1] for s in again.steps] == [s[1] for s in straight.steps]
+
+
+@pytest.mark.usefixtures("part")
+def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(
+    straight: Watched, tmp_path: Path
+) -> None:
+    """Left after every step: adapter, optimizer, rate, noise, refills and reference go on where they were."""
+    parts = []
+    for _ in range(3):
+        leg = Leg(3, HOW.warmup, Checkpoints(tmp_path, {}), stop=lambda: "asked")
+        parts.append(Watched(leg=leg))
+    assert [s[0] for part in parts for s in part.steps] == [1, 2, 3]
+    assert [s[1:] for part in parts for s in part.steps] == [s[1:] for s in straight.steps]
+    assert all(np.array_equal(parts[-1].after[k], straight.after[k]) for k in straight.after)
 
 
 @pytest.mark.usefixtures("part")

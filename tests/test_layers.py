@@ -27,7 +27,9 @@ LAYERS = (
     ("plan", "model"),
     ("train", "evaluate"),
     ("show",),
+    ("session",),
     ("stages",),
+    ("verbs", "process"),
     ("options", "views"),
     ("cli",),
 )
@@ -145,7 +147,8 @@ def test_nothing_is_evaluated_and_no_signal_is_set(path: Path) -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     ]
     assert not {"eval", "exec", "__import__"} & set(calls)
-    assert "signal" not in {full.split(".")[0] for _, full in imported(path)}
+    if name(path) != "process.py":  # where the process is asked to stop; never for a timeout
+        assert "signal" not in {full.split(".")[0] for _, full in imported(path)}
 
 
 @pytest.mark.parametrize(

@@ -43,23 +43,20 @@ def test_documents_asked_for_stay_in_their_range(start: int, monkeypatch: pytest
 
 def test_the_loss_falls() -> None:
     rows: list[tuple[int, dict[str, float]]] = []
-    saved: list[tuple[int, Gemma]] = []
     model = pretrain(
         fresh(config(window=16), seed=0),
         tokenizer(),
         HOW,
         0,
         lambda step, values: rows.append((step, values)),
-        lambda step, model: saved.append((step, model)),
-        save_every=10,
+        eval_every=10,
     )
     assert [step for step, _ in rows] == list(range(1, 21))
     losses = [v["loss"] for _, v in rows if "loss" in v]
     held = [v["held_out_loss"] for _, v in rows if "held_out_loss" in v]
-    assert len(losses) == len(held) == 2 and [step for step, _ in saved] == [10, 20]
+    assert len(losses) == len(held) == 2
     assert losses[1] < losses[0] < np.log(512) and held[1] < held[0]
-    ids = [tokenizer().encode_prompt("12 + 3 = 15\n")]
-    np.testing.assert_array_equal(logits(model, ids), logits(saved[1][1], ids))
+    assert np.abs(logits(model, [tokenizer().encode_prompt("12 + 3 = 15\n")])).max() > 0
 
 
 def leaves(model: Gemma) -> Iterator[np.ndarray]:

@@ -1,8 +1,10 @@
 """Laws of fine-tuning: only completions weigh, every token of a batch weighs the same, every row is seen."""
 
+import contextlib
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,10 @@ from model_fixtures import INSTRUCTION, TUNIX, logits, lora, tasks, tokenizer
 from showwork.model.lora import adapter
 from showwork.recipe import Sft
 from showwork.trace import gold, prompt, render
+from showwork.train.checkpoint import Checkpoints
+from showwork.train.leg import Leg
 from showwork.train.sft import Example, batches, examples, loss, planned_steps, sft
+from showwork.types import Stopped
 
 pytestmark = TUNIX
 HOW = Sft(epochs=1, batch=8, learning_rate=1e-2, warmup=0.1)
@@ -95,11 +100,30 @@ def test_planned_steps(count: int, epochs: float, batch: int, accumulate: int, s
 
 
 def train(
-    how: Sft, data: list[Example], dev: list[Example] | None = None
+    how: Sft, data: list[Example], dev: list[Example] | None = None, leg: Leg | None = None
 ) -> tuple[dict, list[tuple[int, dict]]]:
     model, seen = lora(seed=3), []
-    sft(model, tokenizer(), data, dev or [], how, 0, lambda step, values: seen.append((step, values)))
+    with contextlib.suppress(Stopped):
+        sft(model, tokenizer(), data, dev or [], how, 0, lambda k, values: seen.append((k, values)), leg)
     return adapter(model), seen
+
+
+def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(tmp_path: Path) -> None:
+    """With accumulation, left at every step in turn."""
+    how = HOW.model_copy(update={"epochs": 3.0, "batch": 4, "accumulate": 2, "eval_every": 2})
+    data = uneven()
+    straight, seen = train(how, data, data[:4])
+    planned = planned_steps(len(data), how)
+
+    def leg() -> Leg:
+        return Leg(planned, how.warmup, Checkpoints(tmp_path, {}), stop=lambda: "asked")
+
+    parts: list[tuple[int, dict]] = []
+    for _ in range(planned):
+        last, some = train(how, data, data[:4], leg())
+        assert len(some) == 1
+        parts += some
+    assert parts == seen and all(np.array_equal(last[k], straight[k]) for k in straight)
 
 
 def test_micro_batches_are_the_batch() -> None:

@@ -5,7 +5,6 @@ load JAX.
 """
 
 import gc
-import importlib.util
 import io
 import json
 import os
@@ -19,6 +18,8 @@ from typing import Annotated, Any
 import typer
 
 from showwork.options import AsJson, Debug, Quiet, print_json
+from showwork.process import STOPPED, asked_to_stop, set_up_jax
+from showwork.types import Stopped
 from showwork.views import views
 
 app = typer.Typer(
@@ -40,6 +41,9 @@ Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write 
 Reward = Annotated[
     str, typer.Option("--reward", metavar="PRESET|FILE", help="verified, composite, rubric, or a YAML file")
 ]
+Accept = Annotated[
+    str, typer.Option("--accept", metavar="NAMES", help="go on though code, data or base changed, e.g. code")
+]
 
 
 @app.command()
@@ -47,6 +51,7 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     folder: Folder = None,
+    accept: Accept = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -55,7 +60,7 @@ def run(
 
     The same command again resumes where the last one stopped.
     """
-    _train("run", recipe, overrides, folder, quiet, as_json)
+    _train("run", recipe, overrides, folder, accept, quiet, as_json)
 
 
 @app.command()
@@ -63,12 +68,13 @@ def pretrain(
     recipe: RecipeFile,
     overrides: Overrides = None,
     folder: Folder = None,
+    accept: Accept = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Train the tiny base model from nothing. The same command again resumes."""
-    _train("pretrain", recipe, overrides, folder, quiet, as_json)
+    _train("pretrain", recipe, overrides, folder, accept, quiet, as_json)
 
 
 @app.command("eval")
@@ -81,11 +87,11 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Evaluate a model, or the model that a stage of a run has left."""
-    _set_up_jax()
-    from showwork import stages
+    set_up_jax()
     from showwork.show.screen import Screen
+    from showwork.verbs import evaluate_only
 
-    summary = stages.evaluate_only(model, data, stage, Screen(quiet=quiet))
+    summary = evaluate_only(model, data, stage, Screen(quiet=quiet))
     if as_json:  # a person has seen the table
         print_json(summary)
 
@@ -237,7 +243,7 @@ def judge(
     settings = judged.settings_of(recipe, base_url, model, key_variable)
     files = [f for path in records for f in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
     if settings.base_url is None:
-        _set_up_jax()
+        set_up_jax()
     with Screen(quiet=quiet).progress("judge") as advance:
         lines = (line for file in files for line in _lines(file))
         result = judged.judge_lines(lines, settings, n, seed, advance)
@@ -253,7 +259,13 @@ app.add_typer(views)  # report, show, compare
 
 
 def _train(
-    verb: str, file: Path, overrides: list[str] | None, folder: Path | None, quiet: bool, as_json: bool
+    verb: str,
+    file: Path,
+    overrides: list[str] | None,
+    folder: Path | None,
+    accept: str,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     from showwork.recipe import RecipeError, load
     from showwork.run import open_run
@@ -262,17 +274,20 @@ def _train(
     if recipe.kind != verb:
         raise RecipeError(f"recipe {file}: is for `showwork {recipe.kind}`, not for `showwork {verb}`")
     with open_run(folder or Path("runs") / recipe.name, recipe, file.read_text(encoding="utf-8")) as opened:
-        _set_up_jax()
-        from showwork import stages
+        set_up_jax()
         from showwork.clock import Deadline
+        from showwork.session import Session
         from showwork.show.screen import Screen
+        from showwork.stages import run_all
+        from showwork.verbs import pretrain
 
         # A tenth of the time, but no more than ten minutes, is kept for what follows training.
         deadline = Deadline(time.time(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
+        names = frozenset(name.strip() for name in accept.split(",") if name.strip())
+        session = Session(deadline, asked_to_stop(), accept=names)
         screen = Screen(quiet=quiet)
         command = ["showwork", verb, str(file), *(overrides or ())]
-        do = stages.run_all if verb == "run" else stages.pretrain
-        result = do(recipe, opened, deadline, screen, command)
+        result = (run_all if verb == "run" else pretrain)(recipe, opened, session, screen, command)
         if as_json:  # a person has seen the table
             print_json(result)
 
@@ -309,37 +324,18 @@ def _json_line(row: dict[str, Any], ascii_only: bool = False) -> str:
     return json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace").decode()
 
 
-def _set_up_jax() -> None:
-    """What must be in the environment before JAX is imported; what the user has set stays."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "showwork" / "jax"
-    defaults = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    # Without an accelerator's plug-in there is nothing to look for, and looking can take long and be noisy.
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "jax_plugins", "libtpu")
-    if not any(importlib.util.find_spec(name) for name in plugins):
-        defaults["JAX_PLATFORMS"] = "cpu"
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
-
-    from absl import logging
-
-    logging.set_verbosity(logging.ERROR)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code. 0: done · 1: a defect, with its traceback · 2: something the user can
-    mend, in one line · 130: interrupted."""
+    mend, in one line · 75: left in good order before its end, to be gone on with · 130: interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(args=arguments or ["--help"], prog_name="showwork", standalone_mode=False)
     except typer.TyperException as error:
         print(f"showwork: {error.format_message()} (see --help)", file=sys.stderr)
         return 2
+    except Stopped as error:
+        print(f"showwork: {error}", file=sys.stderr)
+        return STOPPED
     except Exception as error:
         known = _for_the_user(error)
         if known is None or "--debug" in arguments:

@@ -39,6 +39,22 @@ class Deadline:
         """Whether only the reserved minutes (or less) are left."""
         return self.left(now) <= 0.0
 
+    def over(self, now: float) -> bool:
+        """Whether the reserved minutes are used up too."""
+        return now >= self.started + self.hours * 3600.0
+
     def fits(self, now: float, seconds: float) -> bool:
         """Whether work of so many seconds ends before the reserved minutes begin."""
         return not self.must_stop(now) and seconds <= self.left(now)
+
+
+def fitting(left: float, pace: float, wanted: int) -> int:
+    """How many of `wanted` steps of `pace` seconds fit `left` seconds: all, or as many as leave a twentieth
+    to spare.
+
+    >>> fitting(100.0, 1.0, 99), fitting(100.0, 1.0, 101), fitting(-5.0, 1.0, 9)
+    (99, 95, 0)
+    """
+    if pace * wanted <= left:
+        return wanted
+    return max(0, int(0.95 * left / pace))

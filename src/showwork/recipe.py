@@ -92,7 +92,8 @@ class Sft(Part):
 
 
 class Grpo(Part):
-    """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy."""
+    """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy;
+    `choose` says which adapter is kept: the one that did best on dev, or the last."""
 
     steps: int = Field(default=80, gt=0)
     prompts: int = Field(default=16, gt=0)
@@ -105,7 +106,18 @@ class Grpo(Part):
     temperature: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=128, gt=0)
     refill: bool = False
+    choose: Literal["best", "last"] = "best"
     eval_every: int = Field(default=20, gt=0)
+
+
+class Checkpoint(Part):
+    """How often training saves, by the clock and (None: not) by steps; the newest `keep` files stay, and
+    those at multiples of `keep_every` steps."""
+
+    minutes: float = Field(default=30.0, gt=0)
+    steps: int | None = Field(default=None, gt=0)
+    keep: int = Field(default=2, ge=1)
+    keep_every: int | None = Field(default=None, gt=0)
 
 
 class RewardMix(Part):
@@ -204,6 +216,7 @@ class Recipe(Part):
     reward: RewardMix = RewardMix(preset="verified")
     judge: Judge | None = None
     evaluate: Evaluate = Evaluate()
+    checkpoint: Checkpoint = Checkpoint()
     pretrain: Pretrain | None = None
 
     @model_validator(mode="after")

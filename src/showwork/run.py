@@ -93,7 +93,11 @@ class Run:
         return sorted((self.root / "grpo" / "records").glob("step-*.jsonl"))
 
     def checkpoints(self, stage: str) -> Path:
+        """The folder of a stage's checkpoints, and of what it leaves when it is done (`adapter`)."""
         return self.root / "checkpoints" / self.folder(stage).name
+
+    def adapter(self, stage: str) -> Path:
+        return self.checkpoints(stage) / "adapter.safetensors"
 
     def evaluation(self, dataset: str, stage: str) -> Path:
         """The folder of one evaluation: of the model after `stage`, on the tasks called `dataset`."""
@@ -101,6 +105,10 @@ class Run:
 
     def evaluation_records(self, dataset: str, stage: str) -> Path:
         return self.evaluation(dataset, stage) / "records.jsonl"
+
+    def evaluation_partial(self, dataset: str, stage: str) -> Path:
+        """The records of an evaluation that is under way, batch by batch."""
+        return self.evaluation(dataset, stage) / "partial.jsonl"
 
     def evaluation_summary(self, dataset: str, stage: str) -> Path:
         return self.evaluation(dataset, stage) / "summary.json"
@@ -241,11 +249,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is, at every moment, either the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}{_PARTIAL}")
-    with open(beside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)  # on a full disk, what was written of it is in the way
+        raise
     # The rename itself lives in the folder; without this a power cut may undo it.
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -1,8 +1,8 @@
-"""The stages of a run, each `(Recipe, Run, …) → None`, each done once: a stage whose `done.json` is there is
-not done again. Everything a stage needs of another it reads from the run directory.
+"""The stages of a run, each `(Recipe, Run, Session, Screen) → None`, each done once: a stage whose
+`done.json` is there is not done again. Everything a stage needs of another it reads from the run directory.
 
 Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary → report. What a person
-sees of them goes through `Screen`; what they know of time through `Deadline`.
+sees of them goes through `Screen`; when they leave and from where they go on is the `Session`'s.
 """
 
 import hashlib
@@ -10,42 +10,29 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from showwork.clock import Deadline
-from showwork.data import jsonl
-from showwork.data.corpus import tokenizer_lines
+import numpy as np
+
 from showwork.data.prepare import prepare as prepare_data
 from showwork.data.prepare import training_mixture
-from showwork.data.sources import SOURCES
-from showwork.evaluate.harness import (
-    evaluate,
-    gold_bound,
-    grade_completions,
-    paired,
-    read_completions,
-    require_gold,
-    summarise,
-)
+from showwork.evaluate.harness import evaluate, gold_bound, paired, require_gold, summarise
 from showwork.evaluate.table import stage_table
-from showwork.model.load import Base, device, load, save
+from showwork.model.load import Base, device, load
 from showwork.model.lora import adapter, add_lora, load_adapter, save_adapter, set_adapter
 from showwork.model.sampler import Policy, policy
-from showwork.model.tiny import fresh as fresh_model
-from showwork.model.tiny import tiny_config
-from showwork.model.tokenizer import load_tokenizer, train_tokenizer
 from showwork.provenance import provenance
-from showwork.recipe import Data, Model, Recipe, WorkedSource, identity, validate
+from showwork.recipe import Recipe, identity
 from showwork.record import read_record, read_task, record, task_row
-from showwork.run import Run, read_json, read_jsonl, read_run, write_bytes, write_json, write_jsonl
+from showwork.run import Run, append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
 from showwork.score.groups import score_groups
 from showwork.score.mix import mix_of
+from showwork.session import Session
 from showwork.show.report import write_report
 from showwork.show.screen import Screen
+from showwork.train.checkpoint import Saved
 from showwork.train.grpo import grpo as train_grpo
 from showwork.train.metrics import metrics
-from showwork.train.pretrain import pretrain as train_base
 from showwork.train.sft import examples, planned_steps
 from showwork.train.sft import sft as train_sft
 from showwork.types import Graded, Sampling, Score, Task
@@ -56,22 +43,20 @@ _DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
 def run_all(
-    recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, command: Sequence[str] = ()
+    recipe: Recipe, run: Run, session: Session, screen: Screen, command: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Every stage in order; returns the summary that `evaluate/summary.json` holds."""
+    """Every stage in order; returns the summary that `evaluate/summary.json` holds. Raises Stopped where the
+    session ends before the run does."""
     began = time.time()
     for stage in (
         lambda: prepare(recipe, run, screen, command),
-        lambda: evaluate_stage("base", recipe, run, screen),
-        lambda: sft(recipe, run, screen),
-        lambda: evaluate_stage("sft", recipe, run, screen),
-        lambda: grpo(recipe, run, screen),
-        lambda: evaluate_stage("grpo", recipe, run, screen),
+        lambda: evaluate_stage("base", recipe, run, session, screen),
+        lambda: sft(recipe, run, session, screen),
+        lambda: evaluate_stage("sft", recipe, run, session, screen),
+        lambda: grpo(recipe, run, session, screen),
+        lambda: evaluate_stage("grpo", recipe, run, session, screen),
     ):
-        if deadline.must_stop(time.time()):
-            raise ValueError(
-                f"{recipe.hours:g} hours are over; the same command goes on after the last stage done"
-            )
+        session.pause()
         stage()
     summary = summarise_run(recipe, run)
     report(run, screen)
@@ -111,70 +96,66 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
     run.mark_done("data", {"minutes": (time.time() - began) / 60})
 
 
-def sft(recipe: Recipe, run: Run, screen: Screen) -> None:
-    """Fine-tune the base on worked traces; leaves `checkpoints/sft/adapter.safetensors`."""
+def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+    """Fine-tune the base on worked traces; leaves the stage's adapter."""
     if run.done("sft"):
         return
     screen.stage("sft")
-    began = time.time()
-    base, tasks, dev = load(recipe.model.name), _tasks(run, "sft"), _tasks(run, "dev")
+    base, tasks, dev = load(recipe.model.name), tasks_of(run, "sft"), tasks_of(run, "dev")
     lora = recipe.model.lora
     model = add_lora(base.model, lora.rank, lora.alpha, recipe.seed)
     rows = examples(tasks, base.tokenizer, recipe.model.prompt)
     worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:_DEV_TASKS]
-    steps = planned_steps(len(rows), recipe.sft)
-    fresh(run.metrics("sft"))
-    with metrics(run.metrics("sft")) as log, screen.progress(f"sft, {len(rows)} traces", steps) as advance:
+    planned = planned_steps(len(rows), recipe.sft)
+    leg = session.leg("sft", planned, recipe, run, screen)
+    with (
+        metrics(run.metrics("sft"), leg.start) as log,
+        screen.progress(f"sft, {len(rows)} traces", planned, leg.start) as advance,
+    ):
 
         def on_step(step: int, values: dict[str, float]) -> None:
             log.log(step, values)
             advance(1, f"loss {values['loss']:.3f}")
 
-        train_sft(
-            model,
-            base.tokenizer,
-            rows,
-            examples(worked_dev, base.tokenizer, recipe.model.prompt),
-            recipe.sft,
-            recipe.seed,
-            on_step,
-        )
+        worked_rows = examples(worked_dev, base.tokenizer, recipe.model.prompt)
+        steps = train_sft(model, base.tokenizer, rows, worked_rows, recipe.sft, recipe.seed, on_step, leg)
     _keep(run, "sft", recipe, adapter(model))
-    run.mark_done("sft", {"minutes": (time.time() - began) / 60, "steps": steps})
+    run.mark_done("sft", {"minutes": leg.minutes, "steps": steps})
 
 
-def grpo(recipe: Recipe, run: Run, screen: Screen) -> None:
-    """Train the SFT policy by GRPO; leaves `checkpoints/grpo/adapter.safetensors` and every completion."""
+def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+    """Train the SFT policy by GRPO; leaves the stage's adapter and every completion."""
     if run.done("grpo"):
         return
     screen.stage("grpo")
-    began = time.time()
-    policy_ = load_policy(recipe, run, "sft")
-    dev = _tasks(run, "dev")[:_DEV_TASKS]
-    train = {name.removeprefix("train_"): _tasks(run, name) for name in _train_files(run)}
-    order = training_mixture(recipe, train, recipe.grpo.prompts, recipe.seed)
-    spare = training_mixture(recipe, train, recipe.grpo.prompts, recipe.seed + 1)
-    how = recipe.grpo
-    fresh(run.metrics("grpo"))
+    policy_, how = load_policy(recipe, run, "sft"), recipe.grpo
+    dev = tasks_of(run, "dev")[:_DEV_TASKS]
+    train = {name.removeprefix("train_"): tasks_of(run, name) for name in _train_files(run)}
+    order = training_mixture(recipe, train, how.prompts, recipe.seed)
+    spare = training_mixture(recipe, train, how.prompts, recipe.seed + 1)
+    best = _Best()
+    leg = session.leg("grpo", how.steps, recipe, run, screen, best.held)
+    best.go_on(leg.resumed)
     with (
-        metrics(run.metrics("grpo")) as log,
-        screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps) as advance,
+        metrics(run.metrics("grpo"), leg.start) as log,
+        screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps, leg.start) as advance,
     ):
 
         def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
-            if step % how.eval_every == 0 or step == how.steps:
-                done = _evaluate(recipe, policy_, dev, lambda n: None)
+            if step % how.eval_every == 0 or step == leg.horizon.steps:
+                done = evaluate_on(recipe, policy_, dev, lambda batch: None)
                 values = values | {"dev/contract": sum(g.contract for g in done) / len(done)}
-            log.log(step, values)
+                best.seen(step, values["dev/contract"], policy_)
             rows = [record(g, s, step) for g, s in zip(graded, scores, strict=True)]
             write_jsonl(run.records(step), rows)
+            log.log(step, values)
             advance(
                 1,
                 f"reward {values['reward']:.2f}, right {values['contract']:.0%}, "
                 f"dead {values['dead_groups']:.0%}",
             )
 
-        train_grpo(
+        steps = train_grpo(
             policy_.model,
             policy_.tokenizer,
             order.batch,
@@ -184,23 +165,57 @@ def grpo(recipe: Recipe, run: Run, screen: Screen) -> None:
             recipe.seed,
             recipe.model.prompt,
             on_step,
+            leg,
         )
-    _keep(run, "grpo", recipe, adapter(policy_.model))
-    run.mark_done("grpo", {"minutes": (time.time() - began) / 60, "steps": how.steps})
+    last = how.choose == "last"
+    _keep(run, "grpo", recipe, adapter(policy_.model) if last else best.adapter)
+    if not last:
+        screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
+    run.mark_done("grpo", {"minutes": leg.minutes, "steps": steps, "kept": steps if last else best.step})
 
 
-def evaluate_stage(stage: str, recipe: Recipe, run: Run, screen: Screen) -> None:
-    """The one evaluation of a stage's policy on the test tasks: records and summary."""
-    where = f"evaluate/{TEST}/{stage}"
+class _Best:
+    """The adapter that did best on dev (the later one of two that did equally well)."""
+
+    def __init__(self) -> None:
+        self.step, self.value = 0, -1.0
+        self.adapter: dict[str, np.ndarray] = {}
+
+    def seen(self, step: int, value: float, policy_: Policy) -> None:
+        if value >= self.value:
+            self.step, self.value, self.adapter = step, value, adapter(policy_.model)
+
+    def held(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a checkpoint holds of it."""
+        return {"best": [self.step, self.value]}, {f"best/{k}": v for k, v in self.adapter.items()}
+
+    def go_on(self, saved: Saved | None) -> None:
+        if saved is not None:
+            self.step, self.value = saved.about["best"]
+            self.adapter = {k[5:]: v for k, v in saved.arrays.items() if k.startswith("best/")}
+
+
+def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+    """The one evaluation of a stage's policy on the test tasks: records and summary. Completions are kept
+    batch by batch; a task's does not depend on its neighbours, so one that was kept is not made again."""
+    where, partial = f"evaluate/{TEST}/{stage}", run.evaluation_partial(TEST, stage)
     if run.done(where):
         return
     screen.stage(f"evaluate {stage}")
-    began = time.time()
-    tasks = _tasks(run, TEST)
-    with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks)) as advance:
-        graded = _evaluate(recipe, load_policy(recipe, run, stage), tasks, _counted(advance))
-    save_evaluation(run, TEST, stage, graded, recipe)
-    run.mark_done(where, {"minutes": (time.time() - began) / 60})
+    began, tasks = session.now(), tasks_of(run, TEST)
+    kept = [read_record(row).graded for row in read_jsonl(partial)[0]] if partial.exists() else []
+    left = tasks[len(kept) :]
+    with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks), len(kept)) as advance:
+
+        def on_batch(graded: Sequence[Graded]) -> None:
+            append_jsonl(partial, [record(g) for g in graded])
+            advance(len(graded))
+            session.pause()
+
+        new = evaluate_on(recipe, load_policy(recipe, run, stage), left, on_batch) if left else []
+    save_evaluation(run, TEST, stage, kept + new, recipe)
+    partial.unlink(missing_ok=True)
+    run.mark_done(where, {"minutes": (session.now() - began) / 60})
 
 
 def save_evaluation(
@@ -253,7 +268,7 @@ def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
     if stage == "base" or run is None:
         return policy(base.model, base.tokenizer)
     model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
-    path = run.checkpoints(stage) / "adapter.safetensors"
+    path = run.adapter(stage)
     if not path.is_file():
         raise ValueError(f"{run.root}: the stage {stage!r} has left no adapter; run it first")
     arrays, _ = load_adapter(path)
@@ -261,116 +276,10 @@ def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
     return policy(model, base.tokenizer)
 
 
-def pretrain(
-    recipe: Recipe, run: Run, deadline: Deadline, screen: Screen, command: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Train a tiny base from nothing: tokenizer, weights and card in `export/`. Returns the card's numbers.
-
-    Raises ValueError where the recipe has no `pretrain` section.
-    """
-    if recipe.pretrain is None:
-        raise ValueError(f"recipe {recipe.name}: has no section 'pretrain'; see recipes/tiny_base.yaml")
-    if done := run.done("export"):
-        return done
-    screen.stage("pretrain")
-    began, how = time.time(), recipe.pretrain
-    serialized = train_tokenizer(tokenizer_lines(recipe.seed), how.vocabulary)
-    run.export.mkdir(parents=True, exist_ok=True)
-    write_bytes(run.export / "tokenizer.model", serialized)
-    tokenizer = load_tokenizer(run.export)
-    write_json(run.provenance, provenance(device(), {}, command))
-    fresh(run.metrics("pretrain"))
-    seen: dict[str, float] = {}
-    with metrics(run.metrics("pretrain")) as log, screen.progress("pretrain", how.steps) as advance:
-
-        def on_step(step: int, values: dict[str, float]) -> None:
-            seen.update(values)
-            if values:
-                log.log(step, values)
-            advance(1, " ".join(f"{k} {v:.3f}" for k, v in seen.items()))
-
-        model = fresh_model(tiny_config(tokenizer.size), recipe.seed)
-        trained = train_base(
-            model, tokenizer, how, recipe.seed, on_step, lambda step, m: save(m, serialized, run.export)
-        )
-    save(trained, serialized, run.export)
-    card = {
-        "steps": how.steps,
-        "tokens": how.steps * how.batch * how.length,
-        "seed": recipe.seed,
-        "minutes": round((time.time() - began) / 60, 1),
-        "held_out_loss": round(seen["held_out_loss"], 4),
-        "recipe": recipe.name,
-    }
-    run.mark_done("export", card)
-    screen.say(f"{run.export}: model, tokenizer, config; use it as model.name")
-    return card
-
-
-def evaluate_only(model: str, data: str | None, stage: str | None, screen: Screen) -> dict[str, Any]:
-    """The one evaluation by itself: of a run's stage, of a base model, or of a file of completions.
-
-    `data` is a set of the run ("test", "dev"), a file of tasks (rows as in the run's `data/`, or `jsonl`
-    rows), or "worked". A run's default is its test set, anything else's is `worked`. Nothing is written.
-    """
-    path = Path(model)
-    run = read_run(path) if path.is_dir() and not (path / "config.json").exists() else None
-    recipe = validate(read_json(run.recipe_resolved), str(path)) if run else _bare(model)
-    tasks = (
-        _tasks(run, data or TEST)
-        if run and (data is None or data in (TEST, "dev"))
-        else _named_tasks(data or "worked", recipe)
-    )
-    if path.is_file():
-        graded = grade_completions(tasks, read_completions(path, tasks))
-    else:
-        last = next((s for s in reversed(STAGES) if run and run.done(s)), "base")
-        wanted = stage or last
-        if wanted not in STAGES:
-            raise ValueError(f"stage {wanted!r} does not exist; there are {', '.join(STAGES)}")
-        with screen.progress(f"evaluate {wanted}, {len(tasks)} tasks", len(tasks)) as advance:
-            graded = _evaluate(recipe, load_policy(recipe, run, wanted), tasks, _counted(advance))
-    summary = summarise(graded, mix_of(recipe.reward)).to_json()
-    screen.table(stage_table({stage or path.stem: summary}))
-    return summary
-
-
-def _bare(model: str) -> Recipe:
-    """The recipe of an evaluation without a run."""
-    name = "tiny" if Path(model).is_file() else model
-    return Recipe(name="eval", model=Model(name=name), data=Data(worked=WorkedSource()))
-
-
-def _named_tasks(data: str, recipe: Recipe) -> list[Task]:
-    if data == "worked":
-        return SOURCES["worked"](recipe.data.worked or WorkedSource(), TEST, recipe.seed)
-    path = Path(data)
-    if not path.is_file():
-        raise ValueError(f"data {data!r}: no such file; give 'worked', a file of tasks, or a set of the run")
-    rows, _ = read_jsonl(path)
-    return [read_task(row) for row in rows] if rows and "question" in rows[0] else jsonl.load(data)
-
-
-def _counted(advance: Callable[..., None]) -> Callable[[int], None]:
-    """Progress in steps, from a count of what is done."""
-    seen = 0
-
-    def on_batch(done: int) -> None:
-        nonlocal seen
-        advance(done - seen)
-        seen = done
-
-    return on_batch
-
-
-def fresh(path: Path) -> None:
-    """A stage that was cut off begins again: what it had logged is set aside."""
-    path.unlink(missing_ok=True)
-
-
-def _evaluate(
-    recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[int], None]
+def evaluate_on(
+    recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[Sequence[Graded]], None]
 ) -> list[Graded]:
+    """The one way tasks are evaluated: greedy, graded, in batches of the recipe's size."""
     how = Sampling(temperature=0.0, max_tokens=recipe.evaluate.max_tokens)
     return evaluate(
         sampler, tasks, how, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch
@@ -379,7 +288,7 @@ def _evaluate(
 
 def _keep(run: Run, stage: str, recipe: Recipe, arrays: Any) -> None:
     about = {"stage": stage, "recipe": recipe.name, "recipe_hash": identity(recipe), "seed": recipe.seed}
-    path = run.checkpoints(stage) / "adapter.safetensors"
+    path = run.adapter(stage)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     content = save_adapter(partial, arrays, about)
@@ -387,7 +296,8 @@ def _keep(run: Run, stage: str, recipe: Recipe, arrays: Any) -> None:
     write_bytes(path, content)
 
 
-def _tasks(run: Run, name: str) -> list[Task]:
+def tasks_of(run: Run, name: str) -> list[Task]:
+    """The tasks of one of the run's sets: "dev", "test", "sft", "train_<source>"."""
     rows, _ = read_jsonl(run.data / f"{name}.jsonl")
     return [read_task(row) for row in rows]
 

@@ -85,6 +85,11 @@ class Finding(StrEnum):
     NO_STEP = "no_step"  # nothing checkable
 
 
+class Stopped(Exception):
+    """A stage left in good order before its end: asked to, or out of time. All that it did is saved, and the
+    same command goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """A question with its gold answer and, for some, a worked solution.

@@ -86,11 +86,11 @@ def evaluate(
     *,
     instruction: str,
     batch: int,
-    on_batch: Callable[[int], None],
+    on_batch: Callable[[Sequence[Graded]], None],
 ) -> list[Graded]:
     """One greedy completion for every task, graded, in the tasks' order.
 
-    `how.temperature` must be 0. `on_batch` is called after each batch with the number of tasks done so far.
+    `how.temperature` must be 0. `on_batch` is called with each batch's graded completions.
     Raises ValueError for sampling that is not greedy, for two tasks with one id, and for a sampler that
     does not answer each prompt once.
     """
@@ -113,7 +113,7 @@ def evaluate(
             if completion.task_id != task.id:
                 raise ValueError(f"the sampler answered task {completion.task_id} where {task.id} was asked")
             graded.append(grade(task, completion))
-        on_batch(len(graded))
+        on_batch(graded[start:])
     return graded
 
 

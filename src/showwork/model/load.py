@@ -4,6 +4,7 @@ A folder holds `config.json`, `model.safetensors` and `tokenizer.model`. The nam
 ships with the package. LoRA, sampling and training are elsewhere.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,19 @@ class Base:
     model: Gemma
     tokenizer: Tokenizer
     folder: Path
+
+
+def fingerprint(name: str) -> str:
+    """A hash of the bytes of a model folder's weights, config and tokenizer."""
+    folder = TINY if name == "tiny" else Path(name)
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in (".safetensors", ".json", ".model"):
+            digest.update(path.name.encode() + b"\0")
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()[:16]
 
 
 def load(name: str) -> Base:

@@ -53,20 +53,21 @@ class Screen:
         self._print(table)
 
     @contextmanager
-    def progress(self, label: str, total: int | None = None) -> Iterator[Advance]:
-        """While `total` things are done (None: unknown how many), by calls of what this yields."""
+    def progress(self, label: str, total: int | None = None, done: int = 0) -> Iterator[Advance]:
+        """While `total` things are done (None: unknown how many), `done` of them already, by calls of what
+        this yields."""
         if self.quiet:
             yield _ignore
         elif self.console.is_terminal:
             with _bar(self.console) as bar:
-                task = bar.add_task(label, total=total, note="")
+                task = bar.add_task(label, total=total, completed=done, note="")
 
                 def advance(n: int = 1, note: str = "") -> None:
                     bar.update(task, advance=n, note=note)
 
                 yield advance
         else:
-            lines = _Lines(self, label, total, self.clock())
+            lines = _Lines(self, label, total, self.clock(), done, done)
             yield lines.advance
             lines.close()
 
@@ -107,6 +108,7 @@ class _Lines:
     label: str
     total: int | None
     began: float
+    before: int = 0  # done when this began; the rate does not count them
     done: int = 0
     note: str = ""
     said: float = field(default=float("-inf"))
@@ -126,11 +128,11 @@ class _Lines:
 
     def _say(self, now: float) -> None:
         seconds = max(now - self.began, 1e-9)
-        speed = self.done / seconds
+        speed = (self.done - self.before) / seconds
         parts = [f"{self.label}: {self.done}" + (f"/{self.total}" if self.total else ""), duration(seconds)]
-        if self.done and seconds > 0.05:
+        if speed and seconds > 0.05:
             parts.append(rate(speed))
-        if self.total and 0 < self.done < self.total:
+        if self.total and speed and self.done < self.total:
             parts.append(f"{duration((self.total - self.done) / speed)} left")
         self.screen.say("  ".join([*parts, self.note]).rstrip())
 

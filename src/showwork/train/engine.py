@@ -1,5 +1,5 @@
-"""Tunix's trainer with two defects mended from outside: the frozen base is not copied at every step, and our
-own callback sees every optimizer step.
+"""Tunix's trainer with defects mended from outside: the frozen base is not copied at every step, the learning
+rate is given at every step, and all that a step changes can be taken out and put back.
 
 `nnx.jit` returns every variable of the model, so Tunix's stock step copies the whole frozen base each time
 and separates the policy's base arrays from the reference's. Here the jitted step takes and returns the
@@ -7,16 +7,22 @@ adapter and the optimizer only; everything else of the trainer is Tunix's.
 """
 
 import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer
 
+from showwork.train.checkpoint import CheckpointError
+from showwork.train.optimizer import RATE
 
-def keep_base(trainer: PeftTrainer) -> None:
-    """Replace the trainer's jitted step by one over (adapter, rest, optimizer state, batch). Call its
-    `train` with `skip_jit=True`, which selects what this installs."""
+
+def keep_base(trainer: PeftTrainer, rate: Callable[[], float]) -> None:
+    """Replace the trainer's jitted step by one over (adapter, rest, optimizer state, batch), at the learning
+    rate that `rate` gives. Call its `train` with `skip_jit=True`, which selects what this installs."""
     cell: dict[str, Any] = {}
 
     def build(self: PeftTrainer) -> None:
@@ -42,7 +48,11 @@ def keep_base(trainer: PeftTrainer) -> None:
 
         def train(batch: Any) -> Any:
             _, adapter, rest = nnx.split(self.model, nnx.LoRAParam, ...)
-            adapter, optimizer, out = cell["step"](adapter, rest, nnx.state(self.optimizer), batch)
+            optimizer = nnx.state(self.optimizer)
+            for path, leaf in nnx.to_flat_state(optimizer):
+                if path[-1] == RATE:
+                    leaf.set_value(jnp.float32(rate()))
+            adapter, optimizer, out = cell["step"](adapter, rest, optimizer, batch)
             nnx.update(self.model, adapter)
             nnx.update(self.optimizer, optimizer)
             return out
@@ -58,3 +68,41 @@ def keep_base(trainer: PeftTrainer) -> None:
 
     trainer.jit_train_and_eval_step = types.MethodType(jit_train_and_eval_step, trainer)
     trainer.clear_jit_cache = types.MethodType(clear_jit_cache, trainer)
+
+
+def snapshot(trainer: PeftTrainer) -> dict[str, np.ndarray]:
+    """All that training has changed, by name: the adapter, and the optimizer with its float32 masters."""
+    return {name: np.array(leaf.get_value()) for name, leaf in _leaves(trainer).items()}
+
+
+def restore(trainer: PeftTrainer, arrays: Mapping[str, np.ndarray]) -> None:
+    """Put a snapshot back (arrays of other names are the stage's). Raises CheckpointError, having changed
+    nothing, where names, shapes or types are not this trainer's."""
+    leaves = _leaves(trainer)
+    ours = {name for name in arrays if name.startswith(("model/", "optimizer/"))}
+    for name in sorted(leaves.keys() | ours):
+        have = leaves[name].get_value() if name in leaves else None
+        given = arrays.get(name)
+        if have is None or given is None or (have.shape, have.dtype) != (given.shape, given.dtype):
+            raise CheckpointError(f"the checkpoint is not of this model and optimizer: {name} differs")
+    for part, state in _states(trainer).items():
+        for path, leaf in nnx.to_flat_state(state):
+            given = jnp.asarray(arrays[_name(part, path)])
+            leaf.set_value(jax.device_put(given, leaf.get_value().sharding))
+        nnx.update(trainer.model if part == "model" else trainer.optimizer, state)
+
+
+def _states(trainer: PeftTrainer) -> dict[str, nnx.State]:
+    return {"model": nnx.state(trainer.model, nnx.LoRAParam), "optimizer": nnx.state(trainer.optimizer)}
+
+
+def _leaves(trainer: PeftTrainer) -> dict[str, Any]:
+    return {
+        _name(part, path): leaf
+        for part, state in _states(trainer).items()
+        for path, leaf in nnx.to_flat_state(state)
+    }
+
+
+def _name(part: str, path: Any) -> str:
+    return "/".join((part, *map(str, path)))

@@ -28,10 +28,11 @@ from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
 from showwork.score.mix import Mix
 from showwork.trace import prompt
-from showwork.train.engine import keep_base
+from showwork.train.engine import keep_base, restore, snapshot
 from showwork.train.groups import REFILLS, Groups, advantages, refilled, sample_groups, step_seed
+from showwork.train.leg import Leg
 from showwork.train.loss import LOSS, Examples, reference
-from showwork.train.optimizer import adapter_optimizer, schedule
+from showwork.train.optimizer import adapter_optimizer
 from showwork.types import Graded, Score, Stop, Task
 
 _BUCKET = 32  # completions are padded to multiples of this, so that few shapes are compiled
@@ -44,6 +45,7 @@ class Learner(GRPOLearner):
 
     tokenizer: Tokenizer
     how: Grpo
+    start: int
     seed: int
     instruction: str
     mix: Mix
@@ -57,7 +59,7 @@ class Learner(GRPOLearner):
     ) -> Examples:
         """Called by Tunix with prompts already repeated group-wise; `task` holds each row's place in the
         step."""
-        step = self.rl_cluster.global_steps
+        step = self.start + self.rl_cluster.global_steps
         places = np.asarray(training_input["task"])[:: self.how.group]
         groups = self._sample([self.tasks[step][int(i)] for i in places], step, 0)
         first_dead = len(groups.dead())
@@ -177,11 +179,13 @@ def grpo(
     seed: int,
     instruction: str,
     on_step: OnStep,
-) -> None:
-    """Train the model's adapter in place for `how.steps` steps, against the adapter it comes with.
+    leg: Leg | None = None,
+) -> int:
+    """Train the model's adapter in place, from where the leg begins, against the adapter it comes with; the
+    number of steps made in all.
 
     `batch(k)` gives step k's tasks, `refill(k)` spare ones. `on_step(step, metrics, graded, scores)` after
-    each update, steps counted from 1.
+    each update, steps counted from 1. Raises Stopped where the leg ends before the stage does.
     """
     if how.prompts % (how.micro_prompts or how.prompts):
         raise ValueError(
@@ -189,14 +193,14 @@ def grpo(
         )
     mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
     _place(model, mesh)
-    rate = schedule(how.learning_rate, how.warmup, how.steps)
+    leg = leg or Leg(how.steps)
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         rollout_engine=Rollout,
         training_config=RLTrainingConfig(
             eval_every_n_steps=10**9,
             max_steps=how.steps,
-            actor_optimizer=adapter_optimizer(rate),
+            actor_optimizer=adapter_optimizer(),
             mini_batch_size=how.prompts,
             train_micro_batch_size=how.micro_prompts or how.prompts,
             rollout_micro_batch_size=how.prompts,
@@ -215,7 +219,7 @@ def grpo(
         None
     )  # every prompt and completion as strings; ours are in the records
     assert cluster.actor_trainer.model is model
-    keep_base(cluster.actor_trainer)
+    trainer: Any = cluster.actor_trainer
     learner = Learner(
         cluster,
         GRPOConfig(
@@ -229,11 +233,16 @@ def grpo(
     )
     learner.tokenizer, learner.how, learner.seed = tokenizer, how, seed
     learner.instruction, learner.mix, learner.refill = instruction, mix, refill
-    learner.tasks, learner.reference = {}, reference_
-    watch = _Watch(learner, how, rate, on_step)
+    learner.tasks, learner.reference, learner.start = {}, reference_, leg.start
+    watch = _Watch(learner, how, leg, on_step)
+    keep_base(trainer, watch.rate)
+    if leg.resumed:
+        restore(trainer, leg.resumed.arrays)
     learner.on_groups = watch.groups
-    cluster.actor_trainer._post_process_train_step = watch.after
-    learner.train(_prompts(batch, learner, how, instruction), skip_jit=True)
+    trainer._post_process_train_step = watch.after
+    learner.train(_prompts(batch, learner, how, leg, instruction), skip_jit=True)
+    leg.close()
+    return leg.horizon.steps
 
 
 def _place(model: Gemma, mesh: Mesh) -> None:
@@ -250,9 +259,13 @@ def _never(prompts: Any, completions: Any, trajectory_ids: Any = None) -> list[f
     raise AssertionError("rewards come from score_groups")
 
 
-def _prompts(batch: Callable[[int], Sequence[Task]], learner: Learner, how: Grpo, instruction: str) -> Any:
+def _prompts(
+    batch: Callable[[int], Sequence[Task]], learner: Learner, how: Grpo, leg: Leg, instruction: str
+) -> Any:
     """Tunix's data set: for each step the prompts and each one's place in the step."""
-    for step in range(how.steps):
+    for step in range(leg.start, how.steps):
+        if step >= leg.horizon.steps:  # the plan can shrink while it runs
+            return
         tasks = list(batch(step))
         if len(tasks) != how.prompts:
             raise ValueError(
@@ -266,11 +279,15 @@ def _prompts(batch: Callable[[int], Sequence[Task]], learner: Learner, how: Grpo
 class _Watch:
     """Joins what the rollout saw and what the update measured into one report per step."""
 
-    def __init__(self, learner: Learner, how: Grpo, rate: Any, on_step: OnStep):
-        self.how, self.rate, self.on_step = how, rate, on_step
+    def __init__(self, learner: Learner, how: Grpo, leg: Leg, on_step: OnStep):
+        self.learner, self.how, self.leg, self.on_step = learner, how, leg, on_step
+        self.step = leg.start
         self.micros = how.prompts // (how.micro_prompts or how.prompts)
         self.seen: list[dict[str, float]] = []
         self.pending: tuple[int, Groups, dict[str, float]] | None = None
+
+    def rate(self) -> float:
+        return self.leg.horizon.rate(self.how.learning_rate, self.how.warmup, self.step)
 
     def groups(self, step: int, groups: Groups, metrics: dict[str, float]) -> None:
         self.pending = (step, groups, metrics)
@@ -284,7 +301,7 @@ class _Watch:
         graded = [g for group in groups.graded for g in group]
         scores = [s for group in groups.scores for s in group]
         metrics = metrics | {k: float(np.mean([s[k] for s in self.seen])) for k in self.seen[0]}
-        metrics["learning_rate"] = float(self.rate(step))
+        metrics["learning_rate"] = self.rate()
         metrics["reward"] = _mean([s.total for s in scores])
         for name in scores[0].parts:
             metrics[f"reward/{name}"] = _mean([s.parts[name] for s in scores])
@@ -294,7 +311,10 @@ class _Watch:
         metrics["tokens"] = float(np.mean([len(g.completion.tokens) for g in graded]))
         metrics["truncated"] = float(np.mean([g.completion.stop is Stop.LENGTH for g in graded]))
         self.seen.clear()
+        self.step = step + 1
         self.on_step(step + 1, metrics, graded, scores)
+        trainer: Any = self.learner.rl_cluster.actor_trainer
+        self.leg.after(step + 1, lambda: snapshot(trainer))
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -30,10 +30,13 @@ class Metrics:
 
 
 @contextmanager
-def metrics(path: Path) -> Iterator[Metrics]:
-    """Open a stage's metrics: `path` for the rows, the folder `tensorboard` beside it."""
+def metrics(path: Path, start: int = 0) -> Iterator[Metrics]:
+    """Open a stage's metrics: `path` for the rows, the folder `tensorboard` beside it, in which a leg that
+    begins after step `start` replaces what had been logged beyond it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    board = SummaryWriter(str(path.parent / "tensorboard"), flush_secs=10)
+    board = SummaryWriter(
+        str(path.parent / "tensorboard"), flush_secs=10, purge_step=start + 1 if start else None
+    )
     try:
         yield Metrics(path, board)
     finally:

@@ -4,7 +4,8 @@ Not Tunix's trainer: that one is for adapters; here every parameter moves, and t
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,8 @@ from showwork.data.corpus import document
 from showwork.model.gemma import Gemma
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Pretrain
+from showwork.train.checkpoint import CheckpointError
+from showwork.train.leg import Leg
 
 HELD_OUT = 2**40  # documents from this index on are never trained on
 _AHEAD = 2  # batches made ahead of the device
@@ -87,14 +90,17 @@ def pretrain(
     how: Pretrain,
     seed: int,
     on_step: Callable[[int, dict[str, float]], None],
-    on_save: Callable[[int, Gemma], None],
-    save_every: int = 250,
+    leg: Leg | None = None,
+    eval_every: int = 250,
 ) -> Gemma:
-    """Train for `how.steps` steps. `on_step(step, metrics)` gets the loss in nats a token (and every
-    `save_every` steps the held-out loss); `on_save(step, model)` gets the model at those steps."""
+    """Train for `how.steps` steps, from where the leg begins. `on_step(step, metrics)` gets the loss in nats
+    a token, and every `eval_every` steps the held-out loss. Raises Stopped where the leg ends earlier."""
+    leg = leg or Leg(how.steps)
     graph, params = nnx.split(model, nnx.Param)
     tx = optimizer(how)
     state = State(nnx.to_pure_dict(params), tx.init(nnx.to_pure_dict(params)), jnp.zeros((), jnp.int32))
+    if leg.resumed:
+        state = _restored(state, leg.resumed.arrays)
     positions = jnp.broadcast_to(jnp.arange(how.length), (how.batch, how.length))
     mask = jnp.broadcast_to(
         jnp.tril(jnp.ones((how.length, how.length), bool)), (how.batch, how.length, how.length)
@@ -112,29 +118,42 @@ def pretrain(
     step_fn = jax.jit(update, donate_argnums=0)
     held_out = [jnp.asarray(batch(tokenizer, how, seed, k, HELD_OUT)) for k in range(4)]
     eval_fn = jax.jit(loss_of)
-    for k, rows in enumerate(_ahead(lambda k: batch(tokenizer, how, seed, k), how.steps)):
+    for k, rows in _ahead(lambda k: batch(tokenizer, how, seed, k), leg.start, how.steps):
         state, loss = step_fn(state, jnp.asarray(rows))
         last = k + 1 == how.steps
         metrics = {}
         if (k + 1) % 10 == 0 or last:
             metrics["loss"] = float(loss)
-        if (k + 1) % save_every == 0 or last:
+        if (k + 1) % eval_every == 0 or last:
             metrics["held_out_loss"] = float(
                 np.mean([float(eval_fn(state.params, rows)) for rows in held_out])
             )
-            on_save(k + 1, nnx.merge(graph, nnx.State(state.params)))
         on_step(k + 1, metrics)
+        leg.after(k + 1, partial(_named, state))
+    leg.close()
     return nnx.merge(graph, nnx.State(state.params))
 
 
-def _ahead(make: Callable[[int], np.ndarray], steps: int) -> Iterator[np.ndarray]:
-    """Batches in order, made in a thread while the device works."""
+def _named(state: State) -> dict[str, np.ndarray]:
+    return {jax.tree_util.keystr(path): np.array(x) for path, x in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _restored(state: State, arrays: Mapping[str, np.ndarray]) -> State:
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
+    if set(names) != set(arrays):
+        odd = sorted(set(names) ^ set(arrays))[0]
+        raise CheckpointError(f"the checkpoint is not of this model and optimizer: {odd} differs")
+    return jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(arrays[name]) for name in names])
+
+
+def _ahead(make: Callable[[int], np.ndarray], start: int, steps: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Batches `start` to `steps` in order, made in a thread while the device works."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(make, k) for k in range(min(_AHEAD, steps))]
-        for k in range(steps):
+        waiting = [pool.submit(make, k) for k in range(start, min(start + _AHEAD, steps))]
+        for k in range(start, steps):
             rows = waiting.pop(0).result()
             if k + _AHEAD < steps:
                 waiting.append(pool.submit(make, k + _AHEAD))
-            yield rows
+            yield k, rows

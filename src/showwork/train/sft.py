@@ -21,8 +21,9 @@ from showwork.model.logprobs import token_logprobs
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Sft
 from showwork.trace import gold, prompt, render
-from showwork.train.engine import keep_base
-from showwork.train.optimizer import adapter_optimizer, schedule
+from showwork.train.engine import keep_base, restore, snapshot
+from showwork.train.leg import Leg
+from showwork.train.optimizer import adapter_optimizer
 from showwork.types import Task
 
 _BUCKET = 32  # rows are padded to multiples of this, so that few shapes are compiled
@@ -116,25 +117,35 @@ def sft(
     how: Sft,
     seed: int,
     on_step: OnStep,
-) -> None:
-    """Train the model's adapter in place. `on_step(step, {"loss", "dev_loss"?})` after each
-    optimizer step; losses in nats a token. Raises ValueError where there is nothing to train on."""
+    leg: Leg | None = None,
+) -> int:
+    """Train the model's adapter in place, from where the leg begins; the number of steps made in all.
+    `on_step(step, {"loss", "dev_loss"?})` after each optimizer step; losses in nats a token. Raises
+    ValueError where there is nothing to train on, and Stopped where the leg ends before the stage does."""
     if not train:
         raise ValueError("sft: there is no worked task to train on; give a source whose tasks have solutions")
-    steps = planned_steps(len(train), how)
+    leg = leg or Leg(planned_steps(len(train), how))
+    planned = leg.horizon.planned
     config = TrainingConfig(
         eval_every_n_steps=10**9,
-        max_steps=steps,
+        max_steps=planned,
         gradient_accumulation_steps=how.accumulate if how.accumulate > 1 else None,
     )
-    trainer = PeftTrainer(model, adapter_optimizer(schedule(how.learning_rate, how.warmup, steps)), config)
+    trainer = PeftTrainer(model, adapter_optimizer(), config)
     pad = tokenizer.pad
-    keep_base(trainer)
+    watch = _Watch(trainer, model, dev, how, pad, leg, on_step)
+    keep_base(trainer, watch.rate)
+    if leg.resumed:
+        restore(trainer, leg.resumed.arrays)
     trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
     trainer.with_loss_fn(loss, has_aux=True)
-    watch = _Watch(trainer, model, dev, how, pad, steps, on_step)
     trainer._post_process_train_step = watch.after
-    trainer.train((b for step in batches(train, how, seed, pad, steps) for b in step), skip_jit=True)
+    steps = batches(train, how, seed, pad, planned)[leg.start :]
+    # The plan can shrink while it runs: the horizon is asked for at every step.
+    wanted = (step for k, step in enumerate(steps, leg.start) if k < leg.horizon.steps)
+    trainer.train((b for step in wanted for b in step), skip_jit=True)
+    leg.close()
+    return leg.horizon.steps
 
 
 class _Watch:
@@ -147,17 +158,21 @@ class _Watch:
         dev: Sequence[Example],
         how: Sft,
         pad: int,
-        steps: int,
+        leg: Leg,
         on_step: OnStep,
     ):
-        self.how, self.on_step, self.steps = how, on_step, steps
-        self.micro = 0
+        self.how, self.on_step, self.leg = how, on_step, leg
+        self.micro = leg.start * how.accumulate
         self.losses: list[float] = []
         size = how.batch
         tokens = sum(len(e.completion) for e in dev)
         ordered = sorted(dev, key=_length)
         self.dev = [_batch(ordered[i : i + size], pad, 1 / tokens) for i in range(0, len(ordered), size)]
         self.trainer: Any = trainer
+
+    def rate(self) -> float:
+        step = self.micro // self.how.accumulate
+        return self.leg.horizon.rate(self.how.learning_rate, self.how.warmup, step)
 
     def dev_loss(self) -> float:
         evaluate = self.trainer.jit_train_and_eval_step(skip_jit=True)[1]
@@ -171,6 +186,7 @@ class _Watch:
         step = self.micro // self.how.accumulate
         metrics = {"loss": sum(self.losses) / len(self.losses)}
         self.losses.clear()
-        if self.dev and (step % self.how.eval_every == 0 or step == self.steps):
+        if self.dev and (step % self.how.eval_every == 0 or step == self.leg.horizon.steps):
             metrics["dev_loss"] = self.dev_loss()
         self.on_step(step, metrics)
+        self.leg.after(step, lambda: snapshot(self.trainer))

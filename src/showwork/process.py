@@ -1,0 +1,47 @@
+"""What a process needs before it computes: JAX's environment, and a way to be asked to stop."""
+
+import importlib.util
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+STOPPED = 75  # the exit code of a run that was left in good order; the system's "try again later"
+
+
+def set_up_jax() -> None:
+    """What must be in the environment before JAX is imported; what the user has set stays."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "showwork" / "jax"
+    defaults = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    # Without an accelerator's plug-in there is nothing to look for, and looking can take long and be noisy.
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin", "jax_rocm7_plugin", "jax_plugins", "libtpu")
+    if not any(importlib.util.find_spec(name) for name in plugins):
+        defaults["JAX_PLATFORMS"] = "cpu"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+
+
+def asked_to_stop() -> Callable[[], str | None]:
+    """From now on SIGTERM and SIGINT are requests: what this returns gives the first one's name, or None. A
+    second SIGINT interrupts at once."""
+    asked: list[str] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(f"asked to stop ({signal.Signals(number).name})")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    return lambda: asked[0] if asked else None

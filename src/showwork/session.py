@@ -1,0 +1,96 @@
+"""A session's hold on a run: when it has to end, what it must find unchanged, its leg of each stage.
+
+A session is one process that works on a run directory; a run may need several. What the stages compute is
+theirs (`stages.py`); how a leg saves and leaves is in `train/leg.py`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from showwork.clock import Deadline
+from showwork.model.load import fingerprint
+from showwork.recipe import Recipe, identity
+from showwork.run import Run, read_json, rewind
+from showwork.show.screen import Screen
+from showwork.train.checkpoint import Checkpoints
+from showwork.train.leg import Leg
+from showwork.types import Stopped
+
+Extra = Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`stop` gives the reason to leave at the next chance, or None; `accept` names what may have changed
+    since the last checkpoint ("code", "data", "base"), though the run will not end in the same numbers then.
+    """
+
+    deadline: Deadline
+    stop: Callable[[], str | None] = lambda: None
+    now: Callable[[], float] = time.time
+    accept: frozenset[str] = frozenset()
+
+    def pause(self) -> None:
+        """Raise Stopped where the session has to end: between stages, and between the batches of one."""
+        reason = self.stop()
+        if reason is None and self.deadline.over(self.now()):
+            reason = "the session's hours are over"
+        if reason is not None:
+            raise Stopped(f"{reason}; all that is done is saved, and the same command goes on from there")
+
+    def leg(
+        self,
+        stage: str,
+        planned: int,
+        recipe: Recipe,
+        run: Run,
+        screen: Screen,
+        extra: Extra | None = None,
+    ) -> Leg:
+        """This session's leg of a training stage, from its newest checkpoint; what the stage had logged
+        beyond that is cut off. `extra` gives further values and arrays that a checkpoint must hold."""
+        unchanged = {
+            "base": fingerprint(recipe.model.name),
+            "recipe": identity(recipe),
+            "code": code(),
+        }
+        if run.provenance.exists():
+            hashes = read_json(run.provenance)["data"]
+            unchanged["data"] = hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
+        policy = recipe.checkpoint
+        checkpoints = Checkpoints(
+            run.checkpoints(stage) / "steps", unchanged, policy.keep, policy.keep_every, self.accept
+        )
+        leg = Leg(
+            planned,
+            {"sft": recipe.sft.warmup, "grpo": recipe.grpo.warmup}.get(stage, 0.0),
+            checkpoints,
+            policy,
+            self.deadline,
+            now=self.now,
+            stop=self.stop,
+            say=screen.say,
+            extra=extra,
+        )
+        rewind(run.metrics(stage), leg.start)
+        if stage == "grpo":
+            for path in run.record_files():
+                if path.name > run.records(leg.start).name:
+                    path.unlink()
+        if leg.resumed:
+            screen.say(f"{stage} goes on after step {leg.start} of {leg.horizon.steps}")
+        return leg
+
+
+def code() -> str:
+    """A hash of the package's source, but for what only shows."""
+    root = Path(__file__).parent
+    files = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] not in ("show", "cli.py")]
+    content = b"\0".join(p.relative_to(root).as_posix().encode() + b"\0" + p.read_bytes() for p in files)
+    return hashlib.sha256(content).hexdigest()[:16]
