@@ -2,9 +2,9 @@
 
     python tests/chaos.py [--kills 20] [--seed 0] [--keep FOLDER]
 
-A small run of every stage is made once without interruption; then again, ended with SIGKILL at random moments (now
-and then with SIGTERM, which leaves in good order) and started with the same command each time. The adapters, the
-summary, the metrics and the records must be the same bytes, but for the minutes.
+A small run of every stage is made once without interruption; then again, ended with SIGKILL at random moments
+(now and then with SIGTERM, which leaves in good order) and started with the same command each time. The
+adapters, the summary, the metrics and the records must be the same bytes, but for the minutes.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def main() -> int:
     rng = random.Random(chosen.seed)
     with tempfile.TemporaryDirectory() as temporary:
         where = chosen.keep or Path(temporary)
-        whole, broken = where / "whole", where / "broken"
+        whole = where / "whole"
         seconds = finish(whole)
         print(f"without interruption: {seconds:.0f} s", flush=True)
         kills, where_killed, legs = 0, dict[str, int](), 0
