@@ -1,0 +1,136 @@
+"""Finished run directories made of real parts in a second: real tasks, real grading, scripted completions."""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from showwork import recipe as recipes
+from showwork.data.sources import SOURCES
+from showwork.evaluate.harness import gold_bound, summarise
+from showwork.recipe import WorkedSource
+from showwork.record import record
+from showwork.run import Run, append_jsonl, open_run, write_json, write_jsonl
+from showwork.score.groups import score_groups
+from showwork.score.mix import mix_of
+from showwork.types import Completion, Graded, Stop, Task
+from showwork.verify.grade import grade
+
+RECIPE = recipes.validate(
+    {"name": "fixture", "data": {"worked": {}}, "reward": {"preset": "verified"}}, "test"
+)
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>document.title='owned'</script>",
+    "</style><style>*{display:none}</style>",
+    "<!--<script>",
+    "**bold** [link](javascript:alert(1)) `code`",
+    "\u202e5 = 2 + 2\u202c\u2066\u200b",
+    "\x00\x1b[31m\ud800\u2028",
+    "{{ 7 * 7 }}{% raw %}",
+    '" onfocus="alert(1)" autofocus="',
+    "&lt;b&gt;&amp; $\\frac{1}{2}$",
+]
+
+
+def tasks(n: int, seed: int = 0) -> list[Task]:
+    """So many worked tasks, with their solutions."""
+    return SOURCES["worked"](WorkedSource(train=10, dev=10, test=n), "test", seed)
+
+
+def spoilt(graded: Sequence[Graded], share: float, seed: int) -> list[Graded]:
+    """Gold completions of which a share has one result changed, or is cut, or has no form."""
+    dice = random.Random(seed)
+    out = []
+    for g in graded:
+        text, stop = g.completion.text, Stop.END
+        kind = dice.random() / share
+        if kind < 0.1:
+            text, stop = text[: len(text) // 2], Stop.LENGTH
+        elif kind < 0.2:
+            text = text.replace("<reasoning>", "").replace("</reasoning>", "")
+        elif kind < 1:
+            results = [m.end() - 1 for m in re.finditer(r"= \$?\d+", text)]
+            at = dice.choice(results) if results else text.index(">")
+            text = text[:at] + str((int(text[at]) + 1) % 10 if results else 9) + text[at + 1 :]
+            if dice.random() < 0.7:  # else the right answer comes from wrong work
+                text = text.replace("<answer>", "<answer>9")
+        made = Completion(g.task.id, g.completion.sample, text, tuple(range(len(text) // 3)), stop=stop)
+        out.append(grade(g.task, made))
+    return out
+
+
+def evaluated(run: Run, stage: str, graded: Sequence[Graded], minutes: float = 1.0) -> None:
+    """Write one evaluation, as the stages do."""
+    mix = replace(mix_of(RECIPE.reward), normalise="total")
+    scores = [s for group in score_groups([[g] for g in graded], mix) for s in group]
+    rows = [record(g, s) for g, s in zip(graded, scores, strict=True)]
+    write_jsonl(run.evaluation_records("test", stage), rows)
+    write_json(run.evaluation_summary("test", stage), summarise(graded, mix).to_json())
+    run.mark_done(f"evaluate/test/{stage}", {"minutes": minutes})
+
+
+def finished(root: Path, n: int = 40, seed: int = 0, hostile: bool = False, steps: int = 4) -> Run:
+    """A finished run of three stages over `n` tasks; `hostile`: model texts, questions and golds full of
+    attacks; `steps` of GRPO with four groups of four each."""
+    some = tasks(n, seed)
+    if hostile:
+        some = [
+            replace(t, question=f"{h} {t.question} {h}", domain=h[:12] or t.domain)
+            for t, h in zip(some, HOSTILE * n, strict=False)
+        ]
+    gold = gold_bound([replace(t, question=t.question) for t in some], "none")
+    stages = {
+        "base": [
+            grade(g.task, Completion(g.task.id, 0, f"It is {g.task.answer}. 2 + 2 = 5", (1, 2))) for g in gold
+        ],
+        "sft": spoilt(gold, 0.6, seed + 1),
+        "grpo": spoilt(gold, 0.3, seed + 2),
+    }
+    if hostile:
+        stages["grpo"] = [
+            grade(
+                g.task,
+                replace(
+                    g.completion, text=g.completion.text.replace("Step 2:", f"{h} 2 + 2 = 5 {h}\nStep 2:")
+                ),
+            )
+            for g, h in zip(stages["grpo"], HOSTILE * n, strict=False)
+        ]
+    with open_run(root, RECIPE) as run:
+        write_json(run.provenance, {"commit": "0" * 40, "command": ["showwork", "run"], "device": "cpu"})
+        for stage, graded in stages.items():
+            evaluated(run, stage, graded)
+        loss = [
+            {"step": i, "loss": 3.0 / i, **({"dev_loss": 2.5 / i} if i % 5 == 0 else {})}
+            for i in range(1, 21)
+        ]
+        append_jsonl(run.metrics("sft"), loss)
+        run.mark_done("sft", {"minutes": 2.0, "steps": 20})
+        for step in range(1, steps + 1):
+            groups = [
+                [replace_sample(g, i) for i, g in enumerate(spoilt([one] * 4, 0.5, 100 * step + k))]
+                for k, one in enumerate(gold[:4])
+            ]
+            scores = score_groups(groups, mix_of(RECIPE.reward))
+            write_jsonl(
+                run.records(step),
+                [
+                    record(g, s, step)
+                    for group, own in zip(groups, scores, strict=True)
+                    for g, s in zip(group, own, strict=True)
+                ],
+            )
+            values = {"step": step, "reward": 0.5 + step / 20, "reward/correctness": 0.4,
+                      "reward/format": -0.1, "kl": step / 1000, "entropy": 0.2, "tokens": 70 + step,
+                      "dead_groups": 0.2, "live": 1.0, "truncated": 0.0, "contract": 0.5,
+                      "format": 0.9}  # fmt: skip
+            append_jsonl(run.metrics("grpo"), [values | ({"dev/contract": 0.6} if step % 2 == 0 else {})])
+        run.mark_done("grpo", {"minutes": 5.0, "steps": steps})
+        run.mark_done("data", {"minutes": 0.1})
+    return run
+
+
+def replace_sample(graded: Graded, sample: int) -> Graded:
+    return replace(graded, completion=replace(graded.completion, sample=sample))
