@@ -13,8 +13,9 @@ from fakes import ScriptedSampler
 from judge_server import BAD, criteria, sound
 from showwork import trace
 from showwork.score import rubric as rubrics
-from showwork.score.judge import Judge, Judgement, values
+from showwork.score.judge import Judge, Judgement, score_judged, values
 from showwork.score.ledger import Ledger
+from showwork.score.mix import Mix, read_mix
 from showwork.score.rubric import (
     BY_DOMAIN,
     CORRECTNESS,
@@ -418,3 +419,39 @@ def test_no_none_is_ever_a_number() -> None:
 
 def test_the_stub_knows_the_canaries() -> None:
     assert len(BAD) > 30
+
+
+# Rewards
+
+
+def test_a_mix_with_judged_parts_asks_the_judge_and_one_without_does_not() -> None:
+    group = [graded(), graded("Step 1: 3 * 12 = 46.", "46", sample=1)]
+    one, made = judge(sound)
+    scores = score_judged([group], read_mix("rubric"), one)[0]
+    assert [s.parts["judge/coherence"] for s in scores] == [0.75, 0.75]
+    assert scores[0].total is not None and scores[1].total is not None and scores[0].total > scores[1].total
+    before = len(asked(made))
+    plain = score_judged([group], read_mix("verified"), one)
+    assert len(asked(made)) == before and set(plain[0][0].parts) == {"correctness", "process", "format"}
+
+
+def test_the_same_task_twice_in_a_step_is_two_groups() -> None:
+    """Two groups with the same task and sample numbers; the judge tells them apart by their text."""
+
+    def script(prompt: str) -> str:
+        return sound(prompt, 2) if "slowly" in prompt else sound(prompt)
+
+    mix = Mix({"judge/coherence": 1.0})
+    first, second = graded(), graded("Step 1: Count slowly: 3 * 12 = 36.\nTherefore, 36.")
+    one, _ = judge(script)
+    totals = [s.total for group in score_judged([[first], [second]], mix, one) for s in group]
+    assert totals == [0.75, 0.25]
+
+
+def test_a_judge_that_is_missing_is_said_and_one_that_failed_takes_its_part_away() -> None:
+    group = [graded(), graded("Step 1: 3 * 12 = 46.", "46", sample=1)]
+    with pytest.raises(ValueError, match="nobody to judge"):
+        score_judged([group], read_mix("rubric"))
+    void, _ = judge(FOOLED["everybody gets 5"])
+    scores = score_judged([group], read_mix("rubric"), void)[0]
+    assert all(s.parts["judge/coherence"] is None and s.total is not None for s in scores)

@@ -17,6 +17,7 @@ import numpy as np
 from showwork.data.prepare import prepare as prepare_data
 from showwork.data.prepare import training_mixture
 from showwork.evaluate.harness import evaluate, gold_bound, paired, require_gold, summarise
+from showwork.evaluate.judged import open_judge
 from showwork.evaluate.table import stage_table
 from showwork.model.load import Base, device, load
 from showwork.model.lora import adapter, add_lora, load_adapter, save_adapter, set_adapter
@@ -25,7 +26,7 @@ from showwork.provenance import provenance
 from showwork.recipe import Recipe, identity
 from showwork.record import read_record, read_task, record, task_row
 from showwork.run import Run, append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
-from showwork.score.groups import score_groups
+from showwork.score.judge import Judge, score_judged
 from showwork.score.mix import mix_of
 from showwork.session import Session
 from showwork.show.report import write_report
@@ -74,6 +75,7 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
         return
     screen.stage("data")
     began, mix = time.time(), mix_of(recipe.reward)  # before anything else: a mix that cannot be is an error
+    _judge(recipe)
     tokenizer = load(recipe.model.name).tokenizer
     data = prepare_data(recipe, lambda text: len(tokenizer.encode(text)), screen.say)
     gold = gold_bound(data.test, recipe.model.prompt)
@@ -166,12 +168,22 @@ def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
             recipe.model.prompt,
             on_step,
             leg,
+            _judge(recipe),
         )
     last = how.choose == "last"
     _keep(run, "grpo", recipe, adapter(policy_.model) if last else best.adapter)
     if not last:
         screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
     run.mark_done("grpo", {"minutes": leg.minutes, "steps": steps, "kept": steps if last else best.step})
+
+
+def _judge(recipe: Recipe) -> Judge | None:
+    """Who judges, where the reward has parts that only a judge can give."""
+    if not mix_of(recipe.reward).judged:
+        return None
+    if recipe.judge is None:
+        raise ValueError("the reward needs a judge, and the recipe has no section judge; see docs/judge.md")
+    return open_judge(recipe.judge, recipe.seed, blind=False)
 
 
 class _Best:
@@ -223,11 +235,11 @@ def save_evaluation(
 ) -> dict[str, Any]:
     """Write the records and the summary of one evaluation; returns the summary."""
     mix = replace(mix_of(recipe.reward), normalise="total")  # each completion is a group by itself
-    scores = [s for group in score_groups([[g] for g in graded], mix) for s in group]
+    scores = [s for group in score_judged([[g] for g in graded], mix, _judge(recipe)) for s in group]
     write_jsonl(
         run.evaluation_records(dataset, stage), [record(g, s) for g, s in zip(graded, scores, strict=True)]
     )
-    summary = summarise(graded, mix_of(recipe.reward)).to_json()
+    summary = summarise(graded, mix, [s.total for s in scores]).to_json()
     write_json(run.evaluation_summary(dataset, stage), summary)
     return summary
 

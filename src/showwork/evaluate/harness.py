@@ -117,9 +117,10 @@ def evaluate(
     return graded
 
 
-def summarise(graded: Sequence[Graded], mix: Mix) -> Summary:
+def summarise(graded: Sequence[Graded], mix: Mix, totals: Sequence[float | None] | None = None) -> Summary:
     """The summary of one evaluation; `mix` is that of the reward (for `composite`: weighted sums, also where
-    the mix normalises, since each completion is a group by itself).
+    the mix normalises, since each completion is a group by itself). `totals`: what the completions were
+    scored, where a judge was asked too.
 
     Raises ValueError without any completion, and what `score_groups` raises.
     """
@@ -128,7 +129,8 @@ def summarise(graded: Sequence[Graded], mix: Mix) -> Summary:
     n, whole = len(graded), _slice(graded)
     scores = [g.process.score for g in graded if g.process.score is not None]
     plain = replace(mix, normalise="total")
-    totals = [s.total for group in score_groups([[g] for g in graded], plain) for s in group]
+    if totals is None:
+        totals = [s.total for group in score_groups([[g] for g in graded], plain) for s in group]
     lengths = [len(g.completion.tokens) for g in graded if g.completion.tokens]
     return Summary(
         n,

@@ -30,18 +30,21 @@ Stratum = tuple[str, str]
 RIGHT, WRONG, UNGRADABLE = "right", "wrong", "ungradable"
 
 
-def open_judge(settings: recipe.Judge, seed: int = 0, on_answer: Callable[[], None] = lambda: None) -> Judge:
-    """The judge of these settings, blind to what the checker says; loads the local Gemma where no endpoint is
-    named. Raises ValueError, one line, for whatever is missing."""
+def open_judge(
+    settings: recipe.Judge, seed: int = 0, on_answer: Callable[[], None] = lambda: None, blind: bool = True
+) -> Judge:
+    """The judge of these settings, `blind` to what the checker says; loads the local Gemma where no endpoint
+    is named. Raises ValueError, one line, for whatever is missing."""
     if settings.base_url is not None:
-        return judge_of(settings, seed=seed, blind=True, on_answer=on_answer)
+        return judge_of(settings, seed=seed, blind=blind, on_answer=on_answer)
     from showwork.model.load import load
     from showwork.model.sampler import policy
     from showwork.score.local import weights_identity
 
     base = load(settings.model)
     local = policy(base.model, base.tokenizer)
-    return judge_of(settings, seed=seed, blind=True, local=local, identity=weights_identity(base.folder))
+    identity = weights_identity(base.folder)
+    return judge_of(settings, seed=seed, blind=blind, local=local, identity=identity)
 
 
 def settings_of(

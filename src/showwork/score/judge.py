@@ -11,8 +11,10 @@ from typing import Any
 
 from showwork import recipe, trace
 from showwork.score.endpoint import Endpoint, cache_path, open_line
+from showwork.score.groups import score_groups
 from showwork.score.ledger import Ledger
 from showwork.score.local import Told
+from showwork.score.mix import Mix
 from showwork.score.rubric import (
     CORRECTNESS,
     Read,
@@ -24,7 +26,7 @@ from showwork.score.rubric import (
     system_prompt,
     user_prompt,
 )
-from showwork.types import Completion, Graded, Kind, Prompt, Sampler, Sampling, Stop, Task, Verdict
+from showwork.types import Completion, Graded, Kind, Prompt, Sampler, Sampling, Score, Stop, Task, Verdict
 
 Connect = Callable[[str, Mapping[str, Any]], Sampler]
 """From a system prompt and the JSON schema of the answers to whoever answers."""
@@ -271,3 +273,21 @@ def _judgement(g: Graded, case: _Case, answer: Read | str) -> Judgement:
 def _none(g: Graded, rubric: Rubric, why: str) -> Judgement:
     scores: dict[str, int | None] = dict.fromkeys(rubric.criteria)
     return Judgement(g.task.id, g.completion.sample, rubric.name, scores, why_not=why)
+
+
+def score_judged(
+    graded: Sequence[Sequence[Graded]], mix: Mix, judge: Judge | None = None
+) -> list[list[Score]]:
+    """`score_groups`, with all completions judged first where the mix has parts that only a judge can give.
+
+    Raises ValueError for such a mix without a judge, and what `score_groups` raises.
+    """
+    if not mix.judged:
+        return score_groups(graded, mix)
+    if judge is None:
+        raise ValueError(
+            f"the reward has the part {mix.judged[0]!r}, and nobody to judge: give the section judge"
+        )
+    said = iter(judge.judge([g for group in graded for g in group]))
+    # Group by group: a task that occurs twice in a step has two completions of the same number.
+    return [score_groups([group], mix, values([next(said) for _ in group]))[0] for group in graded]

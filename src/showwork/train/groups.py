@@ -16,7 +16,8 @@ from jaxtyping import Float
 from showwork.model.decode import Decoded
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
-from showwork.score.groups import score_groups, spread
+from showwork.score.groups import spread
+from showwork.score.judge import Judge, score_judged
 from showwork.score.mix import Mix
 from showwork.trace import prompt
 from showwork.types import Completion, Graded, Sampling, Score, Stop, Task
@@ -68,6 +69,7 @@ def sample_groups(
     *,
     instruction: str,
     seed: int,
+    judge: Judge | None = None,
 ) -> Groups:
     """One group for each task: sampled at `how`'s temperature with `seed`, graded and scored. A reward part
     that raises stops it: ValueError names the part and the task."""
@@ -77,7 +79,7 @@ def sample_groups(
         [grade(task, _completion(task, i, row, tokenizer)) for i, row in enumerate(group)]
         for task, group in zip(tasks, rows, strict=True)
     ]
-    return Groups(list(tasks), rows, graded, score_groups(graded, mix))
+    return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
 
 
 def refilled(groups: Groups, fresh: Callable[[int, int], Groups]) -> Groups:

@@ -26,6 +26,7 @@ from showwork.model.gemma import Gemma
 from showwork.model.rollout import Rollout
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
+from showwork.score.judge import Judge
 from showwork.score.mix import Mix
 from showwork.trace import prompt
 from showwork.train.engine import keep_base, restore, snapshot
@@ -49,6 +50,7 @@ class Learner(GRPOLearner):
     seed: int
     instruction: str
     mix: Mix
+    judge: Judge | None
     tasks: dict[int, list[Task]]
     refill: Callable[[int], Sequence[Task]]
     reference: Callable[[Any, Any], Array]
@@ -89,6 +91,7 @@ class Learner(GRPOLearner):
             self.tokenizer,
             instruction=self.instruction,
             seed=step_seed(self.seed, step, round_),
+            judge=self.judge,
         )
 
     def _process_accumulated_batches(
@@ -180,6 +183,7 @@ def grpo(
     instruction: str,
     on_step: OnStep,
     leg: Leg | None = None,
+    judge: Judge | None = None,
 ) -> int:
     """Train the model's adapter in place, from where the leg begins, against the adapter it comes with; the
     number of steps made in all.
@@ -233,6 +237,7 @@ def grpo(
     )
     learner.tokenizer, learner.how, learner.seed = tokenizer, how, seed
     learner.instruction, learner.mix, learner.refill = instruction, mix, refill
+    learner.judge = judge
     learner.tasks, learner.reference, learner.start = {}, reference_, leg.start
     watch = _Watch(learner, how, leg, on_step)
     keep_base(trainer, watch.rate)
