@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RECIPE ?= recipes/tiny.yaml
 
-.PHONY: run test test-full check format bench lock clean
+.PHONY: run test test-full check format bench chaos lock clean
 
 run: $(READY)
 	$(BIN)/showwork run $(RECIPE)
@@ -15,6 +15,10 @@ test: $(READY)
 # The long ones too; those that compare with torch need it: $(BIN)/pip install torch==2.13.0
 test-full: $(READY)
 	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+# A whole run, ended by force at random moments; must come to the same end each time.
+chaos: $(READY)
+	$(BIN)/python tests/chaos.py --kills 20
 
 check: $(READY)
 	$(BIN)/ruff check src tests bench
