@@ -245,6 +245,8 @@ def test_votes_are_for_equivalent_answers() -> None:
     )
     assert ballots(some) == [0, 0, 1, None, 1]
     assert majority_at_k(some, 5) == 0.5  # a tie is shared
+    assert majority_at_k(some, 1) == pass_at_k(5, 2, 1)
+    assert ballots(some[::-1]) == [1, None, 1, 0, 0]  # whatever comes first
     assert majority_at_k(group("no form", "none"), 2) == 0.0
 
 

@@ -23,12 +23,15 @@ from run_fixtures import HOSTILE, evaluated, finished, tasks
 from showwork.cli import main
 from showwork.evaluate.compare import pairs
 from showwork.evaluate.harness import gold_bound
+from showwork.record import record
 from showwork.run import RunError, append_jsonl, read_json, read_run, write_jsonl
 from showwork.show.report import page, write_report
 from showwork.show.report_data import read_findings, read_sides
 from showwork.show.report_records import block
 from showwork.show.report_words import rate, said
 from showwork.show.terminal import compared, overview
+from showwork.types import Completion
+from showwork.verify.grade import grade
 
 CHROMIUM = next(
     (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
@@ -159,6 +162,18 @@ def test_a_run_that_is_not_finished_is_reported_as_far_as_it_is(tmp_path: Path) 
     shutil.rmtree(tmp_path / "run" / "evaluate")
     with pytest.raises(ValueError, match="no stage has been evaluated yet"):
         read_findings(read_run(run.root))
+
+
+def test_groups_without_an_answer_or_of_different_size_have_no_figures(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", n=8, steps=1)
+    rows = [json.loads(line) for line in run.records(1).read_text().splitlines()]
+    write_jsonl(run.records(1), rows[:-1])
+    text = page(read_findings(read_run(run.root)))
+    assert "As sure as right?" in text and "majority@k: the most" not in text
+    bare = [grade(t, Completion(t.id, i, "It is so.")) for t in tasks(2) for i in range(2)]
+    write_jsonl(run.records(1), [record(g, None, 1) for g in bare])
+    text = page(read_findings(read_run(run.root)))
+    assert "As sure as right?" not in text and "majority@k: the most" in text
 
 
 def test_damage_is_named_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -365,6 +380,16 @@ def test_reasons_by_mouse_keyboard_and_reader(plain: Path, opened: Opened) -> No
     before = view.evaluate("document.activeElement.textContent")
     view.keyboard.press("Tab")
     assert view.evaluate("document.activeElement.textContent") != before
+
+
+def test_reasons_stay_inside_a_small_window(plain: Path, opened: Opened) -> None:
+    view = opened(plain, width=390)
+    claims = view.locator("mark[tabindex]").all()
+    assert len(claims) > 10
+    for claim in claims[:30]:
+        claim.focus()
+        box = claim.locator(".why").bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
 def test_links_lead_to_the_record_and_to_the_task(plain: Path, opened: Opened) -> None:

@@ -160,39 +160,40 @@ def majority_at_k(group: Group, k: int) -> float:
     Exact where there are at most `SUBSETS` ways to draw k, else over so many drawn ones (seed 0).
     """
     votes, n = ballots(group), len(group)
-    right = {v for v, g in zip(votes, group, strict=True) if v is not None and g.contract}
     if math.comb(n, k) <= SUBSETS:
         drawn = list(combinations(range(n), k))
     else:
         random = np.random.default_rng(0)
         drawn = [tuple(random.permutation(n)[:k]) for _ in range(SUBSETS)]
-    shares = [_winner([votes[i] for i in some], right) for some in drawn]
+    shares = [_right_wins([votes[i] for i in some]) for some in drawn]
     return math.fsum(shares) / len(shares)
 
 
 def ballots(group: Group) -> list[int | None]:
-    """For each completion the number of its class of equivalent answers, or None where it keeps no form."""
-    kinds: list[str] = []
+    """For each completion the number of its class of equivalent answers, 0 for the right ones, or None where
+    it keeps no form."""
+    wrong: list[str] = []
     votes: list[int | None] = []
     for g in group:
         if g.trace.faults or g.trace.answer is None:
             votes.append(None)
-            continue
-        text = g.task.answer if g.verdict.right else g.trace.answer
-        at = next((i for i, known in enumerate(kinds) if equivalent(g.task, text, known)), len(kinds))
-        if at == len(kinds):
-            kinds.append(text)
-        votes.append(at)
+        elif g.verdict.right:
+            votes.append(0)
+        else:
+            answer = g.trace.answer
+            at = next((i for i, known in enumerate(wrong) if equivalent(g.task, answer, known)), len(wrong))
+            if at == len(wrong):
+                wrong.append(answer)
+            votes.append(at + 1)
     return votes
 
 
-def _winner(votes: Iterable[int | None], right: set[int]) -> float:
+def _right_wins(votes: Iterable[int | None]) -> float:
+    """1 where the right answers are the most, a share where they tie with others, else 0."""
     counts = Counter(v for v in votes if v is not None)
-    if not counts:
-        return 0.0
-    most = max(counts.values())
+    most = max(counts.values(), default=0)
     first = [v for v, n in counts.items() if n == most]
-    return sum(v in right for v in first) / len(first)
+    return 1 / len(first) if 0 in first else 0.0
 
 
 def _binned(sure: np.ndarray, right: np.ndarray, bins: int) -> list[tuple[int, float, float]]:

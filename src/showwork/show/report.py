@@ -94,12 +94,10 @@ def _figures(f: Findings) -> dict[str, Any]:
         training.append(_figure("SFT loss", plots.curves(lines, "nats a token", "sft"), lines,
                                 "Of the completions' tokens.", False))  # fmt: skip
     parts = {k.removeprefix("reward/"): k for row in f.grpo for k in row if k.startswith("reward/")}
-    seconds = {k.rpartition("/")[2]: k for row in f.grpo for k in row if k.startswith(("seconds", "time/"))}
     every = [
         *CURVES[:2],
         ("Reward parts", parts, "value", False, "Mean of each part over the completions that have it."),
         *CURVES[2:],
-        ("Time", seconds, "seconds", False, "What each step spent its time on."),
     ]
     for i, (title, names, axis, share, note) in enumerate(every):
         lines = _lines(f.grpo, names)

@@ -42,6 +42,20 @@
     return mark;
   };
 
+  // A reason near the edge of the window is moved back into it.
+  const place = (event) => {
+    at("tasks").classList.remove("hush");
+    const mark = event.target.closest(".claim");
+    const why = mark && mark.querySelector(".why");
+    if (!why) return;
+    why.style.left = "0";
+    const box = why.getBoundingClientRect();
+    const over = box.right - document.documentElement.clientWidth + 8;
+    const under = 8 - box.left;
+    if (over > 0) why.style.left = -over + "px";
+    else if (under > 0) why.style.left = under + "px";
+  };
+
   const side = (stage, record) => {
     const [name, file] = data.stages[stage];
     const box = make("div", "side");
@@ -177,7 +191,7 @@
     }));
     // Escape puts a reason away without moving the focus, until something else is pointed at.
     document.addEventListener("keydown", (event) => { if (event.key === "Escape") at("tasks").classList.add("hush"); });
-    ["focusin", "mouseover"].forEach((kind) => at("tasks").addEventListener(kind, () => at("tasks").classList.remove("hush")));
+    ["focusin", "mouseover"].forEach((kind) => at("tasks").addEventListener(kind, place));
     at("app").hidden = false;
     filter();
     jump();
