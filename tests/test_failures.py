@@ -72,7 +72,7 @@ CASES: list[tuple[str, Task, str, Stop, Failure, str]] = [
     ("the work is right, the answer is not", PENS, traced("Step 1: 6 * 4 = 24.\nStep 2: 24 - 3 = 21.", "24"),
      Stop.END, Failure.WRONG_ANSWER, "comes to 21"),
     ("the last line is right, the answer is not", WHO,
-     traced("Step 1: Ann is taller than Bo.\nStep 2: Bo is taller than Cy.\nTherefore, the tallest is Ann.", "Bo"),
+     traced("Step 1: Ann is taller than Bo.\nStep 2: Bo is taller than Cy.\nSo the tallest is Ann.", "Bo"),
      Stop.END, Failure.WRONG_ANSWER, "ends with Ann"),
     ("a number out of nowhere", PENS,
      traced("Step 1: 6 * 4 = 24.\nStep 2: 24 - 3 = 21.\nStep 3: 21 + 17 = 38.", "38"),
