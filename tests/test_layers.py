@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A unit (module or folder of the package) may import from the lines above its own, and from itself.
 LAYERS = (
     ("types",),
-    ("trace", "recipe", "run", "record", "provenance", "clock"),
+    ("trace", "recipe", "run", "record", "provenance", "clock", "relay"),
     ("verify",),
     ("data", "score"),
     ("plan", "model"),
@@ -34,7 +34,7 @@ LAYERS = (
     ("cli",),
 )
 # A run directory belongs to one recipe; verbs share their options.
-ALSO = {("run", "recipe"), ("views", "options")}
+ALSO = {("run", "recipe"), ("relay", "run"), ("views", "options")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400

@@ -41,6 +41,9 @@ Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write 
 Reward = Annotated[
     str, typer.Option("--reward", metavar="PRESET|FILE", help="verified, composite, rubric, or a YAML file")
 ]
+From = Annotated[
+    Path | None, typer.Option("--from", metavar="RUN", help="go on with a copy of this run, made first")
+]
 Accept = Annotated[
     str, typer.Option("--accept", metavar="NAMES", help="go on though code, data or base changed, e.g. code")
 ]
@@ -51,6 +54,7 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     folder: Folder = None,
+    source: From = None,
     accept: Accept = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -60,7 +64,7 @@ def run(
 
     The same command again resumes where the last one stopped.
     """
-    _train("run", recipe, overrides, folder, accept, quiet, as_json)
+    _train("run", recipe, overrides, folder, source, accept, quiet, as_json)
 
 
 @app.command()
@@ -68,13 +72,14 @@ def pretrain(
     recipe: RecipeFile,
     overrides: Overrides = None,
     folder: Folder = None,
+    source: From = None,
     accept: Accept = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Train the tiny base model from nothing. The same command again resumes."""
-    _train("pretrain", recipe, overrides, folder, accept, quiet, as_json)
+    _train("pretrain", recipe, overrides, folder, source, accept, quiet, as_json)
 
 
 @app.command("eval")
@@ -263,17 +268,22 @@ def _train(
     file: Path,
     overrides: list[str] | None,
     folder: Path | None,
+    source: Path | None,
     accept: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
     from showwork.recipe import RecipeError, load
+    from showwork.relay import carry_on
     from showwork.run import open_run
 
     recipe = load(file, overrides or ())
     if recipe.kind != verb:
         raise RecipeError(f"recipe {file}: is for `showwork {recipe.kind}`, not for `showwork {verb}`")
-    with open_run(folder or Path("runs") / recipe.name, recipe, file.read_text(encoding="utf-8")) as opened:
+    where = folder or Path("runs") / recipe.name
+    if source is not None:
+        carry_on(source, where)
+    with open_run(where, recipe, file.read_text(encoding="utf-8")) as opened:
         set_up_jax()
         from showwork.clock import Deadline
         from showwork.session import Session

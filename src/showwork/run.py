@@ -3,7 +3,7 @@ leave half a file where a whole one is expected.
 
 It knows nothing about what the stages compute; how a graded completion becomes a row is in `record.py`.
 
-    recipe.yaml  recipe.json  provenance.json  plan.json
+    recipe.yaml  recipe.json  provenance.json  legs.jsonl  plan.json
     data/  sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
     evaluate/<set>/<stage>/{records.jsonl,summary.json}  evaluate/summary.json  export/  report/index.html
 
@@ -52,6 +52,11 @@ class Run:
     @property
     def provenance(self) -> Path:
         return self.root / "provenance.json"
+
+    @property
+    def legs(self) -> Path:
+        """One row for every session that worked on the run."""
+        return self.root / "legs.jsonl"
 
     @property
     def plan(self) -> Path:

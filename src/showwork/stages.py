@@ -25,6 +25,7 @@ from showwork.model.sampler import Policy, policy
 from showwork.provenance import provenance
 from showwork.recipe import Recipe, identity
 from showwork.record import read_record, read_task, record, task_row
+from showwork.relay import add_leg
 from showwork.run import Run, append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
 from showwork.score.judge import Judge, score_judged
 from showwork.score.mix import mix_of
@@ -49,6 +50,9 @@ def run_all(
     """Every stage in order; returns the summary that `evaluate/summary.json` holds. Raises Stopped where the
     session ends before the run does."""
     began = time.time()
+    if not run.done("report"):
+        here = provenance(device(), {}, command)
+        add_leg(run, {k: here[k] for k in ("showwork", "commit", "changes", "python", "device", "command")})
     for stage in (
         lambda: prepare(recipe, run, screen, command),
         lambda: evaluate_stage("base", recipe, run, session, screen),
