@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,22 @@ def start(folder: Path, more: Sequence[str] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """The process, which is not left running whatever happens."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
 def finish(folder: Path, more: Sequence[str] = ()) -> float:
     """Run to the end; the seconds it took."""
     began = time.monotonic()
-    process = start(folder, more)
-    _, said = process.communicate(timeout=900)
+    with ended(start(folder, more)) as process:
+        _, said = process.communicate(timeout=1200)
     if process.returncode != 0:
         raise AssertionError(f"exit code {process.returncode}: {said[-2000:]}")
     return time.monotonic() - began
@@ -61,25 +73,25 @@ def finish(folder: Path, more: Sequence[str] = ()) -> float:
 
 def interrupt(folder: Path, after: float, how: signal.Signals) -> int | None:
     """Start, and send the signal after so many seconds; the exit code, None where it was done before that."""
-    process = start(folder)
-    try:
-        process.communicate(timeout=after)
-        return None if process.returncode == 0 else process.returncode
-    except subprocess.TimeoutExpired:
-        process.send_signal(how)
-        process.communicate(timeout=120)
-        return process.returncode
+    with ended(start(folder)) as process:
+        try:
+            process.communicate(timeout=after)
+            return None if process.returncode == 0 else process.returncode
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+            process.communicate(timeout=300)
+            return process.returncode
 
 
-def wait_for(folder: Path, pattern: str, how: signal.Signals, timeout: float = 300) -> int:
+def wait_for(folder: Path, pattern: str, how: signal.Signals, timeout: float = 900) -> int:
     """Start, and send the signal as soon as a file of that pattern is there; the exit code."""
-    process = start(folder)
     end = time.monotonic() + timeout
-    while process.poll() is None and time.monotonic() < end and not list(folder.glob(pattern)):
-        time.sleep(0.02)
-    process.send_signal(how)
-    process.communicate(timeout=120)
-    return process.returncode
+    with ended(start(folder)) as process:
+        while process.poll() is None and time.monotonic() < end and not list(folder.glob(pattern)):
+            time.sleep(0.02)
+        process.send_signal(how)
+        process.communicate(timeout=300)
+        return process.returncode
 
 
 def traces(folder: Path) -> dict[str, Any]:
