@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from showwork.evaluate.compare import gain, pairs
 from showwork.evaluate.failures import Failure, Found, classify, frequencies, transitions
 from showwork.evaluate.harness import gold_bound
 from showwork.evaluate.stats import holm, wilson
-from showwork.recipe import WorkedSource
+from showwork.recipe import FileSource, WorkedSource
 from showwork.record import read_record, record
 from showwork.types import Completion, Graded, Kind, Stop, Task, Verdict
 from showwork.verify.grade import grade
@@ -141,6 +142,13 @@ def test_every_class_has_a_case() -> None:
 def test_gold_is_right_and_nothing_else() -> None:
     tasks = SOURCES["worked"](WorkedSource(train=10, dev=10, test=300), "test", 3)
     assert {classify(g).failure for g in gold_bound(tasks, "none")} == {Failure.RIGHT}
+
+
+def test_gold_of_gsm8k_is_right_but_for_few(shared_data: Path) -> None:
+    tasks = SOURCES["gsm8k"](FileSource(path=str(shared_data / "gsm8k")), "test", 0)
+    found = [classify(g).failure for g in gold_bound(tasks, "none")]
+    # True errata among them, and answers that the last written calculation does not come to.
+    assert (found.count(Failure.RIGHT), found.count(Failure.WRONG_TRACE)) == (1301, 18) and len(found) == 1319
 
 
 PIECES = st.sampled_from(
