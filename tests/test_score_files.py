@@ -161,3 +161,16 @@ def test_memory_does_not_grow_with_the_file() -> None:
 
     peak(100)
     assert peak(1000) < peak(200) + 300_000
+
+
+def test_a_task_that_was_drawn_twice_in_a_step_is_two_groups() -> None:
+    """As refills do it: the same task, its samples numbered from 0 again, next to each other or not."""
+
+    def made(name: str, sample: int) -> dict[str, Any]:
+        task = Task(name, "math", "6 pens a box, 4 boxes?", "24", Kind.NUMBER, "hand", "train")
+        return record(grade(task, Completion(name, sample, TEXT.format(24))), None, 3)
+
+    pair = [made("one", 0), made("one", 1)]
+    groups = list(read_groups(lines(*pair, *pair, made("other", 0), *pair)))
+    assert [len(g.entries) for g in groups] == [2, 2, 1, 2]
+    assert all(entry.error is None for g in groups for entry in g.entries)

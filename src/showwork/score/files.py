@@ -81,7 +81,7 @@ def read_groups(lines: Iterable[str]) -> Iterator[Group]:
     itself. `truncated`: the token limit cut it. `logprobs`: one for each token, as numbers or as
     [text, number] or {"token", "logprob"}; only with texts is it known which tokens the answer has. `tokens`:
     their number. `judged`: values in [0, 1] (or null) by criterion. Records of one task and step that follow
-    each other are a group.
+    each other are a group, which begins with sample 0.
     """
     over: OrderedDict[object, None] = OrderedDict()
     current = Group(None)  # of lines that stand before any group
@@ -100,12 +100,13 @@ def read_groups(lines: Iterable[str]) -> Iterator[Group]:
         try:
             row = _object(line)
             key = _key(row, number)
-            if key in over:
+            begins = "task" in row and row.get("sample") == 0  # a step can hold a task's group twice
+            if key in over and "task" not in row:
                 raise ValueError(f"group {key!r} goes on after others; sort the file by group")
         except ValueError as error:
             current.entries.append(Entry(number, row.get("id"), error=str(error)))
         else:
-            if key != current.key:
+            if key != current.key or begins:
                 if current.entries:
                     yield close(current)
                 current = Group(key)
