@@ -24,7 +24,7 @@ from showwork.model.lora import adapter, add_lora, load_adapter, save_adapter, s
 from showwork.model.sampler import Policy, policy
 from showwork.provenance import provenance
 from showwork.recipe import Recipe, identity
-from showwork.record import read_record, read_task, record, task_row
+from showwork.record import Record, read_record, read_task, record, task_row
 from showwork.relay import add_leg
 from showwork.run import Run, append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
 from showwork.score.judge import Judge, score_judged
@@ -219,7 +219,7 @@ def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, scree
         return
     screen.stage(f"evaluate {stage}")
     began, tasks = session.now(), tasks_of(run, TEST)
-    kept = [read_record(row).graded for row in read_jsonl(partial)[0]] if partial.exists() else []
+    kept = [_kept(read_record(row)) for row in read_jsonl(partial)[0]] if partial.exists() else []
     left = tasks[len(kept) :]
     with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks), len(kept)) as advance:
 
@@ -232,6 +232,12 @@ def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, scree
     save_evaluation(run, TEST, stage, kept + new, recipe)
     partial.unlink(missing_ok=True)
     run.mark_done(where, {"minutes": (session.now() - began) / 60})
+
+
+def _kept(read: Record) -> Graded:
+    """A completion as it was before it was written down: a record has of its tokens only their number."""
+    completion = replace(read.graded.completion, tokens=(0,) * read.tokens)
+    return replace(read.graded, completion=completion)
 
 
 def save_evaluation(
