@@ -65,11 +65,11 @@ def _run(script: dict[str, str], tasks: Sequence[Task] = TASKS, max_tokens: int 
 
 
 def test_every_task_is_asked_once_in_batches_greedily() -> None:
-    sampler, seen = ScriptedSampler(_script(20)), []
+    sampler, seen = ScriptedSampler(_script(20)), list[Sequence[Graded]]()
     how = Sampling(max_tokens=400, seed=5)
     graded = evaluate(sampler, TASKS, how, instruction="format", batch=8, on_batch=seen.append)
     assert [g.task for g in graded] == TASKS
-    assert seen == [8, 16, 20]
+    assert [len(batch) for batch in seen] == [8, 8, 4] and [g for batch in seen for g in batch] == graded
     assert [(len(p), n, h) for p, n, h in sampler.asked] == [(8, 1, how), (8, 1, how), (4, 1, how)]
     prompt = sampler.asked[0][0][0]
     assert prompt.task_id == TASKS[0].id

@@ -282,6 +282,7 @@ def report(run: Run, screen: Screen) -> None:
         return
     screen.stage("report")
     screen.say(f"{write_report(run)}: open it in a browser")
+    run.mark_done("report")
 
 
 def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
