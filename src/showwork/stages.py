@@ -50,7 +50,7 @@ def run_all(
     """Every stage in order; returns the summary that `evaluate/summary.json` holds. Raises Stopped where the
     session ends before the run does."""
     began = time.time()
-    if not run.done("report"):
+    if run.done("report") is None:
         here = provenance(device(), {}, command)
         add_leg(run, {k: here[k] for k in ("showwork", "commit", "changes", "python", "device", "command")})
     for stage in (
@@ -282,7 +282,7 @@ def report(run: Run, screen: Screen) -> None:
         return
     screen.stage("report")
     screen.say(f"{write_report(run)}: open it in a browser")
-    run.mark_done("report")
+    run.mark_done("report", {"page": run.report_page.name})
 
 
 def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
