@@ -37,8 +37,7 @@ def test_every_case_of_the_table(name: str) -> None:
 
 
 def test_every_case_that_was_given(shared_data: Path) -> None:
-    if not symbolic.available():
-        pytest.skip("needs math-verify, the extra `symbolic`")
+    assert symbolic.available()  # math-verify is in the lock that `make test` installs
     file = shared_data.parent / "cases" / "answers.jsonl"
     given_cases = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert len(given_cases) == 180
@@ -48,8 +47,7 @@ def test_every_case_that_was_given(shared_data: Path) -> None:
 
 
 def test_expressions() -> None:
-    if not symbolic.available():
-        pytest.skip("needs math-verify, the extra `symbolic`")
+    assert symbolic.available()  # math-verify is in the lock that `make test` installs
     wrong = [(r["pred"], r["gold"], r["verdict"], judged(r).value) for r in rows("expressions")]
     assert [w for w in wrong if w[2] != w[3]] == []
 
@@ -335,8 +333,7 @@ def test_public_golds_equal_themselves_and_refuse_their_neighbours(shared_data: 
 
 
 def test_a_slow_comparison_costs_the_worker_and_not_the_caller() -> None:
-    if not symbolic.available():
-        pytest.skip("needs math-verify, the extra `symbolic`")
+    assert symbolic.available()  # math-verify is in the lock that `make test` installs
     assert symbolic.same_expression("(x+1)^2", "x^2+2x+1")[0] is True
     begun = time.perf_counter()
     same, reason = symbolic.same_expression("(x+1)^3", "x^3+3x^2+3x+1", timeout=1e-6)

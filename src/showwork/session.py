@@ -53,7 +53,7 @@ class Session:
         screen: Screen,
         extra: Extra | None = None,
     ) -> Leg:
-        """This session's leg of a training stage, from its newest checkpoint; what the stage had logged
+        """The leg of a training stage, from its newest checkpoint; what the stage had logged
         beyond that is cut off. `extra` gives further values and arrays that a checkpoint must hold."""
         unchanged = {
             "base": fingerprint(recipe.model.name),
