@@ -127,6 +127,15 @@ def test_the_shrunken_plan_is_in_the_checkpoint(tmp_path: Path) -> None:
     assert later.start == step and later.horizon == leg.horizon
 
 
+def test_a_plan_that_cannot_shrink_is_left_at_the_end_of_the_hours(tmp_path: Path) -> None:
+    clock = FakeClock()
+    leg = Leg(
+        100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock, shrinks=False
+    )
+    with pytest.raises(Stopped, match="hours are over; step 50 of 100 is saved"):
+        list(make(leg, clock, 60.0))
+
+
 def test_hours_that_are_over_end_the_leg(tmp_path: Path) -> None:
     clock = FakeClock()
     leg = Leg(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock)

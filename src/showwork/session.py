@@ -77,6 +77,7 @@ class Session:
             stop=self.stop,
             say=screen.say,
             extra=extra,
+            shrinks=stage != "pretrain",
         )
         rewind(run.metrics(stage), leg.start)
         if stage == "grpo":

@@ -90,11 +90,6 @@ class Checkpoints:
             return saved
         return None
 
-    def clear(self) -> None:
-        """Remove them all: the stage is done."""
-        for path in self.files():
-            path.unlink()
-
     def _prune(self, written: Path) -> None:
         files = self.files()
         for path in files[: -self.keep]:

@@ -61,7 +61,8 @@ def _cosine(high: float, low: float, share: float) -> float:
 
 class Leg:
     """A leg of a stage. `resumed` is the checkpoint it starts from, `horizon` its plan; `extra` gives values
-    and arrays that a checkpoint must hold besides what training changes."""
+    and arrays that a checkpoint must hold besides what training changes. A stage whose optimizer has its own
+    schedule says that its plan never `shrinks`: it is left at the end of the hours and gone on with."""
 
     def __init__(
         self,
@@ -74,9 +75,10 @@ class Leg:
         stop: Callable[[], str | None] = lambda: None,
         say: Callable[[str], None] = lambda text: None,
         extra: Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]] | None = None,
+        shrinks: bool = True,
     ):
         self.policy, self.deadline = policy or Checkpoint(), deadline
-        self.now, self.stop, self.say = now, stop, say
+        self.now, self.stop, self.say, self.shrinks = now, stop, say, shrinks
         self.extra = extra or (lambda: ({}, {}))
         self.writer = Writer(checkpoints) if checkpoints else None
         self.resumed: Saved | None = checkpoints.newest(say) if checkpoints else None
@@ -132,7 +134,7 @@ class Leg:
             return None
         if self.deadline.must_stop(now):
             return "the session's hours are over"
-        if len(self.times) < _MEASURED + 3:
+        if not self.shrinks or len(self.times) < _MEASURED + 3:
             return None
         pace = (self.times[-1] - self.times[-1 - _MEASURED]) / _MEASURED
         fit = fitting(self.deadline.left(now), pace, self.horizon.steps - step)
