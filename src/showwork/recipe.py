@@ -93,8 +93,10 @@ class Sft(Part):
 
 class Grpo(Part):
     """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy;
-    `choose` says which adapter is kept: the one that did best on dev, or the last."""
+    `choose` says which adapter is kept: the one that did best on dev, or the last; `start` where it begins:
+    at the policy that SFT left, or at the base with a fresh adapter (then there is no SFT)."""
 
+    start: Literal["sft", "base"] = "sft"
     steps: int = Field(default=80, gt=0)
     prompts: int = Field(default=16, gt=0)
     group: int = Field(default=8, ge=2)
@@ -234,7 +236,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError, one line, for a missing file, bad YAML, an unknown key or a value of the wrong type.
     """
-    tree = _read(Path(path), f"recipe {path}", "recipes/tiny.yaml")
+    tree = read_tree(Path(path), f"recipe {path}", "recipes/tiny.yaml")
     for override in overrides:
         _apply(tree, override)
     return validate(tree, f"recipe {path}")
@@ -245,18 +247,19 @@ def load_reward(path: str | Path) -> RewardMix:
 
     Raises RecipeError as `load` does.
     """
-    tree = _read(Path(path), f"reward {path}", "recipes/tiny.yaml, or name a preset")
-    return _validated(RewardMix, tree.get("reward", tree), f"reward {path}")
+    tree = read_tree(Path(path), f"reward {path}", "recipes/tiny.yaml, or name a preset")
+    return validated(RewardMix, tree.get("reward", tree), f"reward {path}")
 
 
 def validate(tree: Any, where: str) -> Recipe:
     """A Recipe from plain values, as YAML or JSON has them; RecipeError names the first wrong path and the
     nearest right key. Types are strict: "40" is no number, `yes` is no 1, and 1 is a fine 1.0.
     """
-    return _validated(Recipe, tree, where)
+    return validated(Recipe, tree, where)
 
 
-def _read(path: Path, where: str, example: str) -> dict[str, Any]:
+def read_tree(path: Path, where: str, example: str) -> dict[str, Any]:
+    """The mapping in a YAML file; RecipeError, which begins with `where`, for everything else."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -276,7 +279,8 @@ def _read(path: Path, where: str, example: str) -> dict[str, Any]:
     return tree
 
 
-def _validated(model: type[_Section], tree: Any, where: str) -> _Section:
+def validated(model: type[_Section], tree: Any, where: str) -> _Section:
+    """A section of a schema from plain values; RecipeError as `validate` says."""
     try:
         # By way of JSON, in which pydantic's strictness still lets a list be a tuple.
         return model.model_validate_json(json.dumps(tree, default=str))

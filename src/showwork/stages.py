@@ -1,8 +1,9 @@
 """The stages of a run, each `(Recipe, Run, Session, Screen) → None`, each done once: a stage whose
 `done.json` is there is not done again. Everything a stage needs of another it reads from the run directory.
 
-Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary → report. What a person
-sees of them goes through `Screen`; when they leave and from where they go on is the `Session`'s.
+Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary → report; without sft
+where GRPO starts at the base. What a person sees of them goes through `Screen`; when they leave and from
+where they go on is the `Session`'s.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from showwork.data.prepare import draws as training_draws
 from showwork.data.prepare import prepare as prepare_data
-from showwork.data.prepare import training_mixture
 from showwork.evaluate.harness import evaluate, gold_bound, paired, require_gold, summarise
 from showwork.evaluate.judged import open_judge
 from showwork.evaluate.table import stage_table
@@ -34,9 +35,11 @@ from showwork.show.report import write_report
 from showwork.show.screen import Screen
 from showwork.train.checkpoint import Saved
 from showwork.train.grpo import grpo as train_grpo
+from showwork.train.leg import Leg
 from showwork.train.metrics import metrics
 from showwork.train.sft import examples, planned_steps
 from showwork.train.sft import sft as train_sft
+from showwork.train.watch import TurnBack, trouble
 from showwork.types import Graded, Sampling, Score, Task
 
 STAGES = ("base", "sft", "grpo")
@@ -53,16 +56,14 @@ def run_all(
     if run.done("report") is None:
         here = provenance(device(), {}, command)
         add_leg(run, {k: here[k] for k in ("showwork", "commit", "changes", "python", "device", "command")})
-    for stage in (
-        lambda: prepare(recipe, run, screen, command),
-        lambda: evaluate_stage("base", recipe, run, session, screen),
-        lambda: sft(recipe, run, session, screen),
-        lambda: evaluate_stage("sft", recipe, run, session, screen),
-        lambda: grpo(recipe, run, session, screen),
-        lambda: evaluate_stage("grpo", recipe, run, session, screen),
-    ):
+    session.pause()
+    prepare(recipe, run, screen, command)
+    for stage in stages_of(recipe):
         session.pause()
-        stage()
+        if stage in TRAINING:
+            TRAINING[stage](recipe, run, session, screen)
+            session.pause()
+        evaluate_stage(stage, recipe, run, session, screen)
     summary = summarise_run(recipe, run)
     report(run, screen)
     screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
@@ -71,6 +72,11 @@ def run_all(
         f"{run.summary.relative_to(run.root)}"
     )
     return summary
+
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """The stages that a recipe's model goes through, the base included."""
+    return STAGES if recipe.grpo.start == "sft" else ("base", "grpo")
 
 
 def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = ()) -> None:
@@ -134,14 +140,29 @@ def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     if run.done("grpo"):
         return
     screen.stage("grpo")
+    done = None
+    while done is None:  # a second time at most: the second TurnBack ends the training
+        done = _grpo(recipe, run, session, screen)
+    run.mark_done("grpo", done)
+
+
+def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[str, Any] | None:
+    """One attempt at the stage: what to note of it when it is done, None where it turned back."""
     policy_, how = load_policy(recipe, run, "sft"), recipe.grpo
     dev = tasks_of(run, "dev")[:_DEV_TASKS]
     train = {name.removeprefix("train_"): tasks_of(run, name) for name in _train_files(run)}
-    order = training_mixture(recipe, train, how.prompts, recipe.seed)
-    spare = training_mixture(recipe, train, how.prompts, recipe.seed + 1)
-    best = _Best()
-    leg = session.leg("grpo", how.steps, recipe, run, screen, best.held)
-    best.go_on(leg.resumed)
+    draws, best = training_draws(recipe, train), _Best()
+
+    def extra() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        values, arrays = best.held()
+        return values, arrays | draws.state()
+
+    leg = session.leg("grpo", how.steps, recipe, run, screen, extra)
+    if leg.resumed:
+        best.go_on(leg.resumed)
+        draws.go_on(leg.resumed.arrays)
+    rows = read_jsonl(run.metrics("grpo"))[0] if leg.start else []
+    ended = None
     with (
         metrics(run.metrics("grpo"), leg.start) as log,
         screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps, leg.start) as advance,
@@ -150,35 +171,63 @@ def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
         def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
             if step % how.eval_every == 0 or step == leg.horizon.steps:
                 done = evaluate_on(recipe, policy_, dev, lambda batch: None)
-                values = values | {"dev/contract": sum(g.contract for g in done) / len(done)}
+                values["dev/contract"] = sum(g.contract for g in done) / len(done)
+                values["dev/format"] = sum(not g.trace.faults for g in done) / len(done)
                 best.seen(step, values["dev/contract"], policy_)
-            rows = [record(g, s, step) for g, s in zip(graded, scores, strict=True)]
-            write_jsonl(run.records(step), rows)
+            write_jsonl(run.records(step), [record(g, s, step) for g, s in zip(graded, scores, strict=True)])
             log.log(step, values)
+            rows.append(values)
             advance(
                 1,
                 f"reward {values['reward']:.2f}, right {values['contract']:.0%}, "
                 f"dead {values['dead_groups']:.0%}",
             )
+            found = trouble(rows, recipe.watch)
+            if found and found.action == "pause":
+                leg.pause(found.reason)
+            elif found:
+                raise TurnBack(found, step)
 
-        steps = train_grpo(
-            policy_.model,
-            policy_.tokenizer,
-            order.batch,
-            spare.batch,
-            how,
-            mix_of(recipe.reward),
-            recipe.seed,
-            recipe.model.prompt,
-            on_step,
-            leg,
-            _judge(recipe),
-        )
-    last = how.choose == "last"
+        try:
+            steps = train_grpo(
+                policy_.model,
+                policy_.tokenizer,
+                draws,
+                how,
+                mix_of(recipe.reward),
+                recipe.seed,
+                recipe.model.prompt,
+                on_step,
+                leg,
+                _judge(recipe),
+            )
+        except TurnBack as turn:
+            if turn.trouble.action == "back" and leg.turned is None:
+                _turn_back(turn, rows, run, leg, best, screen)
+                return None
+            leg.close()
+            steps, ended = turn.step, turn.trouble.reason
+            screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
+    last = how.choose == "last" and ended is None
+    if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
+        best.adapter, _ = load_adapter(run.adapter("sft"))
     _keep(run, "grpo", recipe, adapter(policy_.model) if last else best.adapter)
     if not last:
         screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
-    run.mark_done("grpo", {"minutes": leg.minutes, "steps": steps, "kept": steps if last else best.step})
+    kept = steps if last else best.step
+    return {"minutes": leg.minutes, "steps": steps, "kept": kept, "turned": leg.turned, "ended": ended}
+
+
+def _turn_back(turn: TurnBack, rows: list[Any], run: Run, leg: Leg, best: "_Best", screen: Screen) -> None:
+    """Give up the steps since the last checkpoint; their metrics are kept beside, and what was best on dev."""
+    values, keep = best.held()
+    about = {"step": turn.step, "name": turn.trouble.name, "reason": turn.trouble.reason}
+    write_jsonl(run.abandoned("grpo"), [{"step": i, **row} for i, row in enumerate(rows, 1)])
+    to = leg.turn_back(about, keep, values)
+    screen.say(
+        f"at step {turn.step} {turn.trouble.reason} (watch.{turn.trouble.name}): back to step {to}, with half "
+        f"the learning rate; the second time, training ends"
+    )
 
 
 def _judge(recipe: Recipe) -> Judge | None:
@@ -205,10 +254,9 @@ class _Best:
         """What a checkpoint holds of it."""
         return {"best": [self.step, self.value]}, {f"best/{k}": v for k, v in self.adapter.items()}
 
-    def go_on(self, saved: Saved | None) -> None:
-        if saved is not None:
-            self.step, self.value = saved.about["best"]
-            self.adapter = {k[5:]: v for k, v in saved.arrays.items() if k.startswith("best/")}
+    def go_on(self, saved: Saved) -> None:
+        self.step, self.value = saved.about["best"]
+        self.adapter = {k[5:]: v for k, v in saved.arrays.items() if k.startswith("best/")}
 
 
 def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
@@ -257,16 +305,17 @@ def save_evaluation(
 def summarise_run(recipe: Recipe, run: Run) -> dict[str, Any]:
     """Put the stages side by side, from the run directory alone, and write `evaluate/summary.json`."""
     graded: dict[str, list[Graded]] = {}
-    for stage in STAGES:
+    stages = stages_of(recipe)
+    for stage in stages:
         rows, _ = read_jsonl(run.evaluation_records(TEST, stage))
         graded[stage] = [read_record(row).graded for row in rows]
     minutes = {"data": (run.done("data") or {}).get("minutes")}
-    for stage in STAGES:
+    for stage in stages:
         minutes[stage] = (run.done(stage) or {}).get("minutes", 0.0) if stage != "base" else 0.0
         minutes[f"evaluate_{stage}"] = (run.done(f"evaluate/{TEST}/{stage}") or {}).get("minutes")
     summary = {
-        "stages": {stage: read_json(run.evaluation_summary(TEST, stage)) for stage in STAGES},
-        "paired": {f"{b}_vs_{a}": paired(graded[a], graded[b]) for a, b in itertools.pairwise(STAGES)},
+        "stages": {stage: read_json(run.evaluation_summary(TEST, stage)) for stage in stages},
+        "paired": {f"{b}_vs_{a}": paired(graded[a], graded[b]) for a, b in itertools.pairwise(stages)},
         "gold": read_json(run.data / "gold.json"),
         "minutes": minutes,
         "seed": recipe.seed,
@@ -286,11 +335,14 @@ def report(run: Run, screen: Screen) -> None:
 
 
 def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
-    """The policy after a stage: the base with that stage's adapter, or the base alone."""
+    """The policy after a stage: the base with that stage's adapter, or the base alone ("base"), or with an
+    adapter that nothing has trained ("fresh")."""
     base: Base = load(recipe.model.name)
     if stage == "base" or run is None:
         return policy(base.model, base.tokenizer)
     model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
+    if stage == "fresh":
+        return policy(model, base.tokenizer)
     path = run.adapter(stage)
     if not path.is_file():
         raise ValueError(f"{run.root}: the stage {stage!r} has left no adapter; run it first")
@@ -330,4 +382,7 @@ def _train_files(run: Run) -> list[str]:
 
 
 def _pairs(summary: dict[str, Any]) -> dict[tuple[str, str], Any]:
-    return {(a, b): summary["paired"][f"{b}_vs_{a}"] for a, b in itertools.pairwise(STAGES)}
+    return {(a, b): summary["paired"][f"{b}_vs_{a}"] for a, b in itertools.pairwise(summary["stages"])}
+
+
+TRAINING = {"sft": sft, "grpo": grpo}
