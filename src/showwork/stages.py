@@ -148,7 +148,8 @@ def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
 
 def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[str, Any] | None:
     """One attempt at the stage: what to note of it when it is done, None where it turned back."""
-    policy_, how = load_policy(recipe, run, "sft"), recipe.grpo
+    policy_, how = load_policy(recipe, run, "sft" if recipe.grpo.start == "sft" else "fresh"), recipe.grpo
+    start = adapter(policy_.model)
     dev = tasks_of(run, "dev")[:_DEV_TASKS]
     train = {name.removeprefix("train_"): tasks_of(run, name) for name in _train_files(run)}
     draws, best = training_draws(recipe, train), _Best()
@@ -210,7 +211,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
             screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
     last = how.choose == "last" and ended is None
     if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
-        best.adapter, _ = load_adapter(run.adapter("sft"))
+        best.adapter = start
     _keep(run, "grpo", recipe, adapter(policy_.model) if last else best.adapter)
     if not last:
         screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
