@@ -1,0 +1,68 @@
+"""The verb that looks ahead: `preflight`. It is part of the command line (`cli.py` takes it in)."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from showwork.options import AsJson, Debug, Quiet, print_json
+
+checks = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+RUN = "a run directory: its SFT policy is measured where it has one, and preflight.json is written there"
+FORGO = "leave out the training steps: no hours and no memory then, but seconds instead of minutes"
+
+
+@checks.command()
+def preflight(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/tiny.yaml")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A.B=VALUE]...", help="values to change, e.g. grpo.steps=40"),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option("--dir", metavar="RUN", help=RUN)] = None,
+    prompts: Annotated[int, typer.Option("--prompts", min=1, help="how many prompts are sampled")] = 32,
+    samples: Annotated[int, typer.Option("--samples", min=2, help="completions for each of them")] = 16,
+    no_steps: Annotated[bool, typer.Option("--no-steps", help=FORGO)] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Find out in minutes what would spoil hours: data, tokens, sampler, rewards, limits, time, disk.
+
+    Every check is green, amber or red, with its mend. Exit code 2: something is red.
+    """
+    from showwork.recipe import RecipeError, load
+
+    try:
+        loaded = load(recipe, overrides or ())
+        if loaded.kind != "run":
+            raise RecipeError(f"recipe {recipe}: is for `showwork {loaded.kind}`; preflight is for runs")
+    except RecipeError as error:
+        from showwork.preflight.findings import Findings, red
+
+        found = Findings((red("recipe", str(error), "correct that key; the rest is checked after it"),))
+    else:
+        from showwork.process import set_up_jax
+        from showwork.run import open_run
+
+        opened = open_run(folder, loaded, recipe.read_text(encoding="utf-8")) if folder else nullcontext(None)
+        with opened as run:
+            set_up_jax()
+            from showwork.preflight.check import Effort
+            from showwork.preflight.check import preflight as check
+            from showwork.show.screen import Screen
+
+            effort = Effort(prompts, samples, steps=not no_steps)
+            found = check(loaded, run, Screen(quiet=quiet).say, effort=effort)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from rich.console import Console
+
+        from showwork.show.preflight import findings
+
+        Console().print(findings(found, f"preflight of {recipe}"), highlight=False)
+    if found.red:
+        raise typer.Exit(2)

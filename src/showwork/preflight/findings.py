@@ -1,0 +1,94 @@
+"""What preflight says: findings, each green, amber or red, with what was measured and how to mend it.
+
+Only the types are here. What is measured is in `measure.py` and `texts.py`, what is made of it in `rules.py`,
+`budget.py` and `sanity.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Light(StrEnum):
+    """How much a finding matters: nothing to do, look at it, do not start."""
+
+    GREEN = "green"
+    AMBER = "amber"
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: what was measured in one line, and for amber and red its mend in one line. `figures` are the
+    measured numbers by name, as plain values."""
+
+    name: str
+    light: Light
+    measured: str
+    mend: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.light is Light.GREEN) == bool(self.mend):
+            raise ValueError(f"finding {self.name!r} is {self.light.value} and its mend is {self.mend!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All findings of one preflight, in the order in which they are shown. `stage`: which policy was measured
+    ("base", "sft"; "" for none), `device` on what, `minutes` how long it took."""
+
+    found: tuple[Finding, ...]
+    stage: str = ""
+    device: str = ""
+    minutes: float = 0.0
+
+    @property
+    def light(self) -> Light:
+        """The worst light of all.
+
+        >>> Findings((Finding("a", Light.AMBER, "1", "mend it"), Finding("b", Light.GREEN, "2"))).light.value
+        'amber'
+        """
+        lights = [f.light for f in self.found]
+        return next((x for x in (Light.RED, Light.AMBER) if x in lights), Light.GREEN)
+
+    @property
+    def red(self) -> tuple[Finding, ...]:
+        """The findings that must stop a run."""
+        return tuple(f for f in self.found if f.light is Light.RED)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain values for JSON."""
+        return {
+            "light": self.light.value,
+            "stage": self.stage,
+            "device": self.device,
+            "minutes": self.minutes,
+            "findings": [
+                {
+                    "name": f.name,
+                    "light": f.light.value,
+                    "measured": f.measured,
+                    "mend": f.mend,
+                    "figures": dict(f.figures),
+                }
+                for f in self.found
+            ],
+        }
+
+
+def green(name: str, measured: str, figures: Mapping[str, Any] | None = None) -> Finding:
+    """A finding that asks for nothing."""
+    return Finding(name, Light.GREEN, measured, figures=figures or {})
+
+
+def amber(name: str, measured: str, mend: str, figures: Mapping[str, Any] | None = None) -> Finding:
+    """A finding to look at."""
+    return Finding(name, Light.AMBER, measured, mend, figures or {})
+
+
+def red(name: str, measured: str, mend: str, figures: Mapping[str, Any] | None = None) -> Finding:
+    """A finding that stops the run."""
+    return Finding(name, Light.RED, measured, mend, figures or {})
