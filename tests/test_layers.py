@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from showwork.evaluate.changes import arms, read_ablation
 from showwork.recipe import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,11 +31,13 @@ LAYERS = (
     ("session",),
     ("stages",),
     ("verbs", "process"),
-    ("options", "views"),
+    ("ablate", "trial"),
+    ("options", "views", "ablation_verb"),
     ("cli",),
 )
 # A run directory belongs to one recipe; verbs share their options.
-ALSO = {("run", "recipe"), ("relay", "run"), ("views", "options")}
+ALSO = {("run", "recipe"), ("relay", "run")}
+ALSO |= {(verb, "options") for verb in ("views", "ablation_verb")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400
@@ -163,7 +166,8 @@ def test_the_host_half_runs_without_jax(statement: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+ABLATIONS = sorted((ROOT / "recipes" / "ablations").glob("*.yaml"))
+RECIPES = sorted(set((ROOT / "recipes").rglob("*.yaml")) - set(ABLATIONS))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.relative_to(ROOT).as_posix())
@@ -173,6 +177,13 @@ def test_every_recipe_loads(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("#"), (
         "says command, device, hours and expected result first"
     )
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_every_ablation_loads(path: Path) -> None:
+    ablation = read_ablation(path)
+    assert {a.seed for a in arms(ablation, path)} == set(ablation.seeds)
+    assert path.read_text(encoding="utf-8").startswith("#")
 
 
 def test_the_lock_holds_what_the_project_asks_for() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from showwork.evaluate.changes import arms, read_ablation
 from showwork.recipe import RecipeError, RewardMix, load, load_reward
 from showwork.score.groups import score_groups, spread
 from showwork.score.mix import PRESETS, Mix, mix_of, order, read_mix
@@ -54,13 +55,9 @@ def test_every_preset_loads_and_scores(name: str) -> None:
 
 # The order law
 
-SHAPES = {
-    "verified": read_mix("verified"),
-    "all parts": mix_of(load(RECIPES / "ablations" / "tiny_all_parts.yaml").reward),
-    "no structure": mix_of(load(RECIPES / "ablations" / "tiny_no_structure.yaml").reward),
-    "no process": mix_of(load(RECIPES / "ablations" / "tiny_no_process.yaml").reward),
-    "no confidence": mix_of(load(RECIPES / "ablations" / "tiny_no_confidence.yaml").reward),
-}
+ABLATION = RECIPES / "ablations" / "tiny.yaml"
+ARMS = {a.change: a.job.recipe for a in arms(read_ablation(ABLATION), ABLATION) if a.family == "reward"}
+SHAPES = {"verified": read_mix("verified"), **{name: mix_of(recipe.reward) for name, recipe in ARMS.items()}}
 
 
 def enumerated(mix: Mix, rank: str, known: tuple[str, ...]) -> list[float]:
@@ -228,10 +225,10 @@ def test_bounds_cover_every_part() -> None:
     assert all(low <= high for b in BOUNDS.values() for low, high in b)
 
 
-@pytest.mark.parametrize("path", sorted((RECIPES / "ablations").glob("*.yaml")), ids=lambda p: p.stem)
-def test_an_ablation_differs_from_tiny_in_its_reward_alone(path: Path) -> None:
-    tiny, ablation = load(RECIPES / "tiny.yaml"), load(path)
-    assert tiny.model_copy(update={"name": ablation.name, "reward": ablation.reward}) == ablation
-    whole = mix_of(load(RECIPES / "ablations" / "tiny_all_parts.yaml").reward)
-    missing = set(whole.weights) - set(mix_of(ablation.reward).weights)
-    assert missing == {path.stem.removeprefix("tiny_no_")} - {"tiny_all_parts"}
+@pytest.mark.parametrize("change", sorted(ARMS))
+def test_an_ablation_of_the_reward_differs_from_tiny_in_its_reward_alone(change: str) -> None:
+    tiny, recipe = load(RECIPES / "tiny.yaml"), ARMS[change]
+    assert tiny.model_copy(update={"seed": recipe.seed, "reward": recipe.reward}) == recipe
+    whole, own = mix_of(ARMS["all_parts"].reward), mix_of(recipe.reward)
+    assert set(whole.weights) - set(own.weights) == {change.removeprefix("no_")} - {"all_parts"}
+    assert own.weights.items() <= whole.weights.items() and own.only_if.items() <= whole.only_if.items()
