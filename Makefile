@@ -45,7 +45,7 @@ lock:
 	build/lock/bin/pip install --quiet pip-tools
 	build/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --extra judge --extra symbolic --extra test -o requirements.lock pyproject.toml
+	    --extra judge --extra symbolic --extra play --extra video --extra test -o requirements.lock pyproject.toml
 
 clean:
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

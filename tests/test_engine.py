@@ -15,6 +15,7 @@ from model_fixtures import TUNIX, base_arrays, lora, micro, tokenizer
 from showwork.model.lora import adapter
 from showwork.train.checkpoint import CheckpointError
 from showwork.train.engine import keep_base, restore, snapshot
+from showwork.train.ledger import Ledger
 from showwork.train.optimizer import adapter_optimizer
 from showwork.train.sft import Batch, loss
 
@@ -50,7 +51,7 @@ def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
     assert set(where.values()) <= shared
 
     mine = trainer(ours)
-    keep_base(mine, lambda: RATE)
+    keep_base(mine, lambda: RATE, Ledger())
     traced = count_traces(mine)
     losses: list[float] = []
     mine._post_process_train_step = lambda aux: losses.append(float(aux["loss"]))
@@ -83,7 +84,7 @@ def count_traces(trainer: PeftTrainer) -> list[int]:
 
 def steps(model: nnx.Module, batches: list[Batch], start: dict[str, np.ndarray] | None = None) -> PeftTrainer:
     out = trainer(model)
-    keep_base(out, lambda: RATE)
+    keep_base(out, lambda: RATE, Ledger())
     if start:
         restore(out, start)
     out.train(batches, skip_jit=True)

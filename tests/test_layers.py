@@ -21,23 +21,25 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A unit (module or folder of the package) may import from the lines above its own, and from itself.
 LAYERS = (
-    ("types",),
+    ("types", "strict"),
     ("trace", "recipe", "run", "record", "provenance", "clock", "relay"),
     ("verify",),
     ("data", "score"),
     ("plan", "model"),
     ("train", "evaluate"),
+    ("preflight",),
     ("show",),
-    ("session",),
+    ("policies", "session"),
+    ("training",),
     ("stages",),
     ("verbs", "process"),
     ("ablate", "trial"),
-    ("options", "views", "ablation_verb"),
+    ("options", "views", "ablation_verb", "checks"),
     ("cli",),
 )
 # A run directory belongs to one recipe; verbs share their options.
 ALSO = {("run", "recipe"), ("relay", "run")}
-ALSO |= {(verb, "options") for verb in ("views", "ablation_verb")}
+ALSO |= {(verb, "options") for verb in ("views", "ablation_verb", "checks")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400

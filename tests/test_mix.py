@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from showwork.evaluate.changes import arms, read_ablation
-from showwork.recipe import RecipeError, RewardMix, load, load_reward
+from showwork.recipe import RewardMix, load, load_reward
 from showwork.score.groups import score_groups, spread
 from showwork.score.mix import PRESETS, Mix, mix_of, order, read_mix
 from showwork.score.rewards import BOUNDS, bounds, total
+from showwork.strict import RecipeError
 from showwork.types import Completion, Graded, Kind, Task
 from showwork.verify.grade import grade
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from showwork.recipe import Recipe, RecipeError, identity, load, resolve, validate
+from showwork.recipe import Recipe, identity, load, resolve, validate
+from showwork.strict import RecipeError
 
 MINIMAL = "name: x\ndata: {worked: {}}\n"
 

@@ -301,7 +301,7 @@ def test_to_json() -> None:
 def test_every_place_is_inside_the_run(tmp_path: Path) -> None:
     run = open_run(tmp_path / "run", recipe())
     for path in (
-        run.data, run.export, run.report_page, run.plan, run.provenance, run.summary, run.metrics("sft"),
+        run.data, run.export, run.report_page, run.provenance, run.summary, run.metrics("sft"),
         run.checkpoints("grpo"), run.records(7), run.evaluation("test", "sft"),
         run.evaluation_records("test", "sft"), run.evaluation_summary("test", "sft"),
     ):  # fmt: skip

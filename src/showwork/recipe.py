@@ -1,31 +1,19 @@
 """The recipe: a strict YAML file of values, its schema, and how it is loaded, overridden and identified.
 
-Every key is declared here; an unknown key, a wrong type or a value out of range is an error that names the
-path and the nearest right key. Behaviour is chosen by name from plain dicts elsewhere; this module only
-holds values.
+Every key is declared here; how a file is read against it is in `strict.py`. Behaviour is chosen by name from
+plain dicts elsewhere; this module only holds values.
 """
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-
-class RecipeError(ValueError):
-    """A recipe that cannot be used; the message is one clear line."""
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-_Section = TypeVar("_Section", bound=Part)
+from showwork.strict import Part, apply, read_tree, validated
 
 
 class Lora(Part):
@@ -80,7 +68,8 @@ class Data(Part):
 
 
 class Sft(Part):
-    """LoRA fine-tuning on worked traces. `traces` caps how many distinct ones are seen."""
+    """LoRA fine-tuning on worked traces. `traces` caps how many distinct ones are seen; `share` is how much
+    of a session's time it may take at most."""
 
     traces: int = Field(default=4_000, gt=0)
     epochs: float = Field(default=3.0, gt=0)
@@ -89,12 +78,14 @@ class Sft(Part):
     learning_rate: float = Field(default=2e-3, gt=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     eval_every: int = Field(default=50, gt=0)
+    share: float = Field(default=0.5, gt=0, le=1)
 
 
 class Grpo(Part):
     """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy;
-    `choose` says which adapter is kept: the one that did best on dev, or the last; `start` where it begins:
-    at the policy that SFT left, or at the base with a fresh adapter (then there is no SFT)."""
+    `draw` says which tasks are drawn: "difficulty" those whose groups are likely mixed, "even" all alike;
+    `choose` which adapter is kept: the one that did best on dev, or the last; `start` where it begins: at the
+    policy that SFT left, or at the base with a fresh adapter (then there is no SFT)."""
 
     start: Literal["sft", "base"] = "sft"
     steps: int = Field(default=80, gt=0)
@@ -108,6 +99,7 @@ class Grpo(Part):
     temperature: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=128, gt=0)
     refill: bool = False
+    draw: Literal["difficulty", "even"] = "difficulty"
     choose: Literal["best", "last"] = "best"
     eval_every: int = Field(default=20, gt=0)
 
@@ -120,6 +112,37 @@ class Checkpoint(Part):
     steps: int | None = Field(default=None, gt=0)
     keep: int = Field(default=2, ge=1)
     keep_every: int | None = Field(default=None, gt=0)
+
+
+class Bound(Part):
+    """What a metric must not pass, and what then happens: "back" to the last checkpoint with half the rate
+    (once; the second time it ends), "end" the training with what was best on dev, "pause" the run, or nothing
+    ("off")."""
+
+    bound: float = Field(ge=0)
+    action: Literal["back", "end", "pause", "off"]
+
+
+class Watch(Part):
+    """Bounds while GRPO trains: KL above so many nats a token, entropy below so many, so many steps in a row
+    without a finite gradient, right answers on dev down by so much while the format holds, so many steps
+    without a live group, so many without an answer of the judge."""
+
+    kl: Bound = Bound(bound=1.0, action="back")
+    entropy: Bound = Bound(bound=0.005, action="back")
+    gradient: Bound = Bound(bound=3, action="back")
+    hacking: Bound = Bound(bound=0.1, action="back")
+    dead: Bound = Bound(bound=10, action="end")
+    judge: Bound = Bound(bound=3, action="pause")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _partly(cls, given: Any) -> Any:
+        """A bound without its action, or an action without its bound, leaves the other as it is."""
+        if not isinstance(given, dict):
+            return given
+        usual = {name: field.default.model_dump() for name, field in cls.model_fields.items()}
+        return {k: usual[k] | v if k in usual and isinstance(v, dict) else v for k, v in given.items()}
 
 
 class RewardMix(Part):
@@ -169,7 +192,7 @@ class Judge(Part):
     max_calls: int | None = Field(default=None, ge=0)
     max_money: float | None = Field(default=None, ge=0)
     cache: str | None = None
-    rubrics: dict[str, str] = {}
+    rubrics: dict[str, str] = Field(default={})
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -219,6 +242,7 @@ class Recipe(Part):
     judge: Judge | None = None
     evaluate: Evaluate = Evaluate()
     checkpoint: Checkpoint = Checkpoint()
+    watch: Watch = Watch()
     pretrain: Pretrain | None = None
 
     @model_validator(mode="after")
@@ -238,7 +262,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     tree = read_tree(Path(path), f"recipe {path}", "recipes/tiny.yaml")
     for override in overrides:
-        _apply(tree, override)
+        apply(tree, override)
     return validate(tree, f"recipe {path}")
 
 
@@ -258,54 +282,6 @@ def validate(tree: Any, where: str) -> Recipe:
     return validated(Recipe, tree, where)
 
 
-def read_tree(path: Path, where: str, example: str) -> dict[str, Any]:
-    """The mapping in a YAML file; RecipeError, which begins with `where`, for everything else."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(
-            f"{where}: cannot be read ({error.strerror}); give a YAML file, e.g. {example}"
-        ) from None
-    except UnicodeDecodeError:
-        raise RecipeError(f"{where}: is not UTF-8 text") from None
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except RecursionError:
-        raise RecipeError(f"{where}: is nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or number that cannot be
-        raise RecipeError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{where}: must be a mapping of keys to values, is {type(tree).__name__}")
-    return tree
-
-
-def validated(model: type[_Section], tree: Any, where: str) -> _Section:
-    """A section of a schema from plain values; RecipeError as `validate` says."""
-    try:
-        # By way of JSON, in which pydantic's strictness still lets a list be a tuple.
-        return model.model_validate_json(json.dumps(tree, default=str))
-    except ValidationError as error:
-        errors = error.errors()
-        # An unknown key explains a missing one, so it comes first.
-        first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-        keys = ".".join(str(k) for k in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(model, first["loc"][:-1])
-            near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-            raise RecipeError(f"{where}: unknown key {keys!r}; {hint}") from None
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        if first["type"] == "missing":
-            raise RecipeError(f"{where}: the key {keys!r} is missing{more}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        got = f", got {_short(first.get('input'))}" if first["type"] != "value_error" else ""
-        raise RecipeError(f"{where}: {keys}{': ' if keys else ''}{message}{got}{more}") from None
-    except (TypeError, ValueError, RecursionError):
-        raise RecipeError(
-            f"{where}: holds values that are no plain YAML (a cycle, or keys of other kinds)"
-        ) from None
-
-
 def resolve(recipe: Recipe) -> dict[str, Any]:
     """Every value, defaults included, as plain JSON-able values."""
     return recipe.model_dump(mode="json")
@@ -314,62 +290,3 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
 def identity(recipe: Recipe) -> str:
     """16 hex digits that are equal exactly for recipes with equal resolved values."""
     return hashlib.sha256(json.dumps(resolve(recipe), sort_keys=True).encode()).hexdigest()[:16]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-5` as text (it wants a dot); users mean the number. A key given twice is an error,
-    where YAML would silently take the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} occurs twice", key.start_mark
-                )
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?\d[\d_]*(?:\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        raise RecipeError(f"override {override!r}: must look like a.b=value, e.g. grpo.steps=40")
-    at = tree
-    for part in parts[:-1]:
-        child = at.get(part)
-        if child is None:
-            child = at[part] = {}
-        if not isinstance(child, dict):
-            raise RecipeError(f"override {override!r}: {part!r} is a value, not a section")
-        at = child
-    try:
-        at[parts[-1]] = yaml.load(value, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise RecipeError(f"override {override!r}: the value is not valid YAML") from None
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."
-
-
-def _known_keys(model: Any, path: Sequence[int | str]) -> list[str]:
-    for part in path:
-        field = model.model_fields.get(part)
-        if field is None:
-            return []
-        arguments = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        models = [a for a in arguments if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    return list(model.model_fields)

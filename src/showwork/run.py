@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from showwork.recipe import Recipe, resolve
 
+TEST = "test"  # the name of the evaluation set in a run directory
 _LOCK, _PARTIAL = ".lock", ".partial"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -59,8 +60,8 @@ class Run:
         return self.root / "legs.jsonl"
 
     @property
-    def plan(self) -> Path:
-        return self.root / "plan.json"
+    def preflight(self) -> Path:
+        return self.root / "preflight.json"
 
     @property
     def data(self) -> Path:
@@ -88,9 +89,15 @@ class Run:
         """The metrics of a training stage ("sft", "grpo"), one row a step."""
         return self.folder(stage) / "metrics.jsonl"
 
+    def seconds(self, stage: str) -> Path:
+        """Where a training's time went, one row a step; its metrics, which no clock enters, are apart."""
+        return self.folder(stage) / "seconds.jsonl"
+
+    def abandoned(self, stage: str) -> Path:
+        return self.folder(stage) / "abandoned.jsonl"
+
     def records(self, step: int) -> Path:
-        """The graded completions of one GRPO step. One file a step, written whole (`write_jsonl`), so that a
-        step that is repeated after a resume replaces its rows instead of doubling them."""
+        """The graded completions of one GRPO step: one file, so that a step made again replaces its rows."""
         return self.root / "grpo" / "records" / f"step-{step:06d}.jsonl"
 
     def record_files(self) -> list[Path]:
@@ -195,7 +202,7 @@ def _begun(run: Run) -> bool:
     if not run.recipe_resolved.exists():
         return False
     read_json(run.recipe_resolved)  # a damaged one is an error, not an invitation
-    own = {run.recipe_given, run.recipe_resolved}
+    own = {run.recipe_given, run.recipe_resolved, run.preflight}  # a red preflight is there to be mended
     return any(
         p not in own and p.name != _LOCK and _PARTIAL not in p.name
         for p in run.root.rglob("*")

@@ -7,7 +7,7 @@ theirs (`stages.py`); how a leg saves and leaves is in `train/leg.py`.
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from showwork.clock import Deadline
 from showwork.model.load import fingerprint
 from showwork.recipe import Recipe, identity
-from showwork.run import Run, read_json, rewind
+from showwork.run import TEST, Run, read_json, rewind
 from showwork.show.screen import Screen
 from showwork.train.checkpoint import Checkpoints
 from showwork.train.leg import Leg
@@ -43,6 +43,16 @@ class Session:
             reason = "the session's hours are over"
         if reason is not None:
             raise Stopped(f"{reason}; all that is done is saved, and the same command goes on from there")
+
+    def reserved(self, stage: str, run: Run, share: float) -> float:
+        """Minutes to keep free for what follows a stage: evaluations, by what the base's took (a policy
+        that has learned to end is cut off less, so they take no longer), what the session keeps anyhow, and
+        after SFT, which may take the given share of what is left, the rest for GRPO."""
+        took = (run.done(f"evaluate/{TEST}/base") or {}).get("minutes") or 0.0
+        after = self.deadline.reserved + took * {"sft": 2, "grpo": 1}.get(stage, 0)
+        if stage == "sft":
+            after += (1 - share) * replace(self.deadline, reserved=after).left(self.now()) / 60
+        return min(after, 0.9 * self.deadline.hours * 60)
 
     def leg(
         self,
@@ -72,7 +82,7 @@ class Session:
             {"sft": recipe.sft.warmup, "grpo": recipe.grpo.warmup}.get(stage, 0.0),
             checkpoints,
             policy,
-            self.deadline,
+            replace(self.deadline, reserved=self.reserved(stage, run, recipe.sft.share)),
             now=self.now,
             stop=self.stop,
             say=screen.say,
@@ -80,11 +90,12 @@ class Session:
             shrinks=stage != "pretrain",
         )
         rewind(run.metrics(stage), leg.start)
+        rewind(run.seconds(stage), leg.start)
         if stage == "grpo":
             for path in run.record_files():
                 if path.name > run.records(leg.start).name:
                     path.unlink()
-        if leg.resumed:
+        if leg.start:
             screen.say(f"{stage} goes on after step {leg.start} of {leg.horizon.steps}")
         return leg
 

@@ -9,42 +9,29 @@ where they go on is the `Session`'s.
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-
-from showwork.data.prepare import draws as training_draws
 from showwork.data.prepare import prepare as prepare_data
-from showwork.evaluate.harness import evaluate, gold_bound, paired, require_gold, summarise
-from showwork.evaluate.judged import open_judge
+from showwork.evaluate.harness import gold_bound, paired, require_gold, summarise
 from showwork.evaluate.table import stage_table
-from showwork.model.load import Base, device, load
-from showwork.model.lora import adapter, add_lora, load_adapter, save_adapter, set_adapter
-from showwork.model.sampler import Policy, policy
+from showwork.model.load import device, load
+from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
 from showwork.provenance import provenance
 from showwork.recipe import Recipe, identity
-from showwork.record import Record, read_record, read_task, record, task_row
+from showwork.record import Record, read_record, record, task_row
 from showwork.relay import add_leg
-from showwork.run import Run, append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
-from showwork.score.judge import Judge, score_judged
+from showwork.run import TEST, Run, append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from showwork.score.judge import score_judged
 from showwork.score.mix import mix_of
 from showwork.session import Session
 from showwork.show.report import write_report
 from showwork.show.screen import Screen
-from showwork.train.checkpoint import Saved
-from showwork.train.grpo import grpo as train_grpo
-from showwork.train.leg import Leg
-from showwork.train.metrics import metrics
-from showwork.train.sft import examples, planned_steps
-from showwork.train.sft import sft as train_sft
-from showwork.train.watch import TurnBack, trouble
-from showwork.types import Graded, Sampling, Score, Task
+from showwork.training import grpo, sft
+from showwork.types import Graded
 
 STAGES = ("base", "sft", "grpo")
-TEST = "test"  # the name of the evaluation set in the run directory
-_DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
 def run_all(
@@ -85,7 +72,7 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
         return
     screen.stage("data")
     began, mix = time.time(), mix_of(recipe.reward)  # before anything else: a mix that cannot be is an error
-    _judge(recipe)
+    judge_of(recipe)
     tokenizer = load(recipe.model.name).tokenizer
     data = prepare_data(recipe, lambda text: len(tokenizer.encode(text)), screen.say)
     gold = gold_bound(data.test, recipe.model.prompt)
@@ -106,158 +93,6 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
     write_json(run.provenance, provenance(device(), hashes, command))
     screen.say(f"gold solutions of {len(gold)} test tasks: all right, in form, no false claim")
     run.mark_done("data", {"minutes": (time.time() - began) / 60})
-
-
-def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
-    """Fine-tune the base on worked traces; leaves the stage's adapter."""
-    if run.done("sft"):
-        return
-    screen.stage("sft")
-    base, tasks, dev = load(recipe.model.name), tasks_of(run, "sft"), tasks_of(run, "dev")
-    lora = recipe.model.lora
-    model = add_lora(base.model, lora.rank, lora.alpha, recipe.seed)
-    rows = examples(tasks, base.tokenizer, recipe.model.prompt)
-    worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:_DEV_TASKS]
-    planned = planned_steps(len(rows), recipe.sft)
-    leg = session.leg("sft", planned, recipe, run, screen)
-    with (
-        metrics(run.metrics("sft"), leg.start) as log,
-        screen.progress(f"sft, {len(rows)} traces", planned, leg.start) as advance,
-    ):
-
-        def on_step(step: int, values: dict[str, float]) -> None:
-            log.log(step, values)
-            advance(1, f"loss {values['loss']:.3f}")
-
-        worked_rows = examples(worked_dev, base.tokenizer, recipe.model.prompt)
-        steps = train_sft(model, base.tokenizer, rows, worked_rows, recipe.sft, recipe.seed, on_step, leg)
-    _keep(run, "sft", recipe, adapter(model))
-    run.mark_done("sft", {"minutes": leg.minutes, "steps": steps})
-
-
-def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
-    """Train the SFT policy by GRPO; leaves the stage's adapter and every completion."""
-    if run.done("grpo"):
-        return
-    screen.stage("grpo")
-    done = None
-    while done is None:  # a second time at most: the second TurnBack ends the training
-        done = _grpo(recipe, run, session, screen)
-    run.mark_done("grpo", done)
-
-
-def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[str, Any] | None:
-    """One attempt at the stage: what to note of it when it is done, None where it turned back."""
-    policy_, how = load_policy(recipe, run, "sft" if recipe.grpo.start == "sft" else "fresh"), recipe.grpo
-    start = adapter(policy_.model)
-    dev = tasks_of(run, "dev")[:_DEV_TASKS]
-    train = {name.removeprefix("train_"): tasks_of(run, name) for name in _train_files(run)}
-    draws, best = training_draws(recipe, train), _Best()
-
-    def extra() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        values, arrays = best.held()
-        return values, arrays | draws.state()
-
-    leg = session.leg("grpo", how.steps, recipe, run, screen, extra)
-    if leg.resumed:
-        best.go_on(leg.resumed)
-        draws.go_on(leg.resumed.arrays)
-    rows = read_jsonl(run.metrics("grpo"))[0] if leg.start else []
-    ended = None
-    with (
-        metrics(run.metrics("grpo"), leg.start) as log,
-        screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps, leg.start) as advance,
-    ):
-
-        def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
-            if step % how.eval_every == 0 or step == leg.horizon.steps:
-                done = evaluate_on(recipe, policy_, dev, lambda batch: None)
-                values["dev/contract"] = sum(g.contract for g in done) / len(done)
-                values["dev/format"] = sum(not g.trace.faults for g in done) / len(done)
-                best.seen(step, values["dev/contract"], policy_)
-            write_jsonl(run.records(step), [record(g, s, step) for g, s in zip(graded, scores, strict=True)])
-            log.log(step, values)
-            rows.append(values)
-            advance(
-                1,
-                f"reward {values['reward']:.2f}, right {values['contract']:.0%}, "
-                f"dead {values['dead_groups']:.0%}",
-            )
-            found = trouble(rows, recipe.watch)
-            if found and found.action == "pause":
-                leg.pause(found.reason)
-            elif found:
-                raise TurnBack(found, step)
-
-        try:
-            steps = train_grpo(
-                policy_.model,
-                policy_.tokenizer,
-                draws,
-                how,
-                mix_of(recipe.reward),
-                recipe.seed,
-                recipe.model.prompt,
-                on_step,
-                leg,
-                _judge(recipe),
-            )
-        except TurnBack as turn:
-            if turn.trouble.action == "back" and leg.turned is None:
-                _turn_back(turn, rows, run, leg, best, screen)
-                return None
-            leg.close()
-            steps, ended = turn.step, turn.trouble.reason
-            screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
-    last = how.choose == "last" and ended is None
-    if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
-        best.adapter = start
-    _keep(run, "grpo", recipe, adapter(policy_.model) if last else best.adapter)
-    if not last:
-        screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
-    kept = steps if last else best.step
-    return {"minutes": leg.minutes, "steps": steps, "kept": kept, "turned": leg.turned, "ended": ended}
-
-
-def _turn_back(turn: TurnBack, rows: list[Any], run: Run, leg: Leg, best: "_Best", screen: Screen) -> None:
-    """Give up the steps since the last checkpoint; their metrics are kept beside, and what was best on dev."""
-    values, keep = best.held()
-    about = {"step": turn.step, "name": turn.trouble.name, "reason": turn.trouble.reason}
-    write_jsonl(run.abandoned("grpo"), [{"step": i, **row} for i, row in enumerate(rows, 1)])
-    to = leg.turn_back(about, keep, values)
-    screen.say(
-        f"at step {turn.step} {turn.trouble.reason} (watch.{turn.trouble.name}): back to step {to}, with half "
-        f"the learning rate; the second time, training ends"
-    )
-
-
-def _judge(recipe: Recipe) -> Judge | None:
-    """Who judges, where the reward has parts that only a judge can give."""
-    if not mix_of(recipe.reward).judged:
-        return None
-    if recipe.judge is None:
-        raise ValueError("the reward needs a judge, and the recipe has no section judge; see docs/judge.md")
-    return open_judge(recipe.judge, recipe.seed, blind=False)
-
-
-class _Best:
-    """The adapter that did best on dev (the later one of two that did equally well)."""
-
-    def __init__(self) -> None:
-        self.step, self.value = 0, -1.0
-        self.adapter: dict[str, np.ndarray] = {}
-
-    def seen(self, step: int, value: float, policy_: Policy) -> None:
-        if value >= self.value:
-            self.step, self.value, self.adapter = step, value, adapter(policy_.model)
-
-    def held(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What a checkpoint holds of it."""
-        return {"best": [self.step, self.value]}, {f"best/{k}": v for k, v in self.adapter.items()}
-
-    def go_on(self, saved: Saved) -> None:
-        self.step, self.value = saved.about["best"]
-        self.adapter = {k[5:]: v for k, v in saved.arrays.items() if k.startswith("best/")}
 
 
 def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
@@ -294,7 +129,7 @@ def save_evaluation(
 ) -> dict[str, Any]:
     """Write the records and the summary of one evaluation; returns the summary."""
     mix = replace(mix_of(recipe.reward), normalise="total")  # each completion is a group by itself
-    scores = [s for group in score_judged([[g] for g in graded], mix, _judge(recipe)) for s in group]
+    scores = [s for group in score_judged([[g] for g in graded], mix, judge_of(recipe)) for s in group]
     write_jsonl(
         run.evaluation_records(dataset, stage), [record(g, s) for g, s in zip(graded, scores, strict=True)]
     )
@@ -333,53 +168,6 @@ def report(run: Run, screen: Screen) -> None:
     screen.stage("report")
     screen.say(f"{write_report(run)}: open it in a browser")
     run.mark_done("report", {"page": run.report_page.name})
-
-
-def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
-    """The policy after a stage: the base with that stage's adapter, or the base alone ("base"), or with an
-    adapter that nothing has trained ("fresh")."""
-    base: Base = load(recipe.model.name)
-    if stage == "base" or run is None:
-        return policy(base.model, base.tokenizer)
-    model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
-    if stage == "fresh":
-        return policy(model, base.tokenizer)
-    path = run.adapter(stage)
-    if not path.is_file():
-        raise ValueError(f"{run.root}: the stage {stage!r} has left no adapter; run it first")
-    arrays, _ = load_adapter(path)
-    set_adapter(model, arrays)
-    return policy(model, base.tokenizer)
-
-
-def evaluate_on(
-    recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[Sequence[Graded]], None]
-) -> list[Graded]:
-    """The one way tasks are evaluated: greedy, graded, in batches of the recipe's size."""
-    how = Sampling(temperature=0.0, max_tokens=recipe.evaluate.max_tokens)
-    return evaluate(
-        sampler, tasks, how, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch
-    )
-
-
-def _keep(run: Run, stage: str, recipe: Recipe, arrays: Any) -> None:
-    about = {"stage": stage, "recipe": recipe.name, "recipe_hash": identity(recipe), "seed": recipe.seed}
-    path = run.adapter(stage)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    content = save_adapter(partial, arrays, about)
-    partial.unlink()
-    write_bytes(path, content)
-
-
-def tasks_of(run: Run, name: str) -> list[Task]:
-    """The tasks of one of the run's sets: "dev", "test", "sft", "train_<source>"."""
-    rows, _ = read_jsonl(run.data / f"{name}.jsonl")
-    return [read_task(row) for row in rows]
-
-
-def _train_files(run: Run) -> list[str]:
-    return sorted(p.stem for p in run.data.glob("train_*.jsonl"))
 
 
 def _pairs(summary: dict[str, Any]) -> dict[tuple[str, str], Any]:

@@ -13,14 +13,15 @@ from showwork.model.load import device, save
 from showwork.model.tiny import fresh as fresh_model
 from showwork.model.tiny import tiny_config
 from showwork.model.tokenizer import load_tokenizer, train_tokenizer
+from showwork.policies import evaluate_on, load_policy, tasks_of
 from showwork.provenance import provenance
 from showwork.recipe import Data, Model, Recipe, WorkedSource, validate
 from showwork.record import read_task
-from showwork.run import Run, read_json, read_jsonl, read_run, write_bytes, write_json
+from showwork.run import TEST, Run, read_json, read_jsonl, read_run, write_bytes, write_json
 from showwork.score.mix import mix_of
 from showwork.session import Session
 from showwork.show.screen import Screen
-from showwork.stages import STAGES, TEST, evaluate_on, load_policy, tasks_of
+from showwork.stages import STAGES
 from showwork.train.metrics import metrics
 from showwork.train.pretrain import pretrain as train_base
 from showwork.types import Task

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from showwork.data.clean import Dropped, Limits, clean
+from showwork.data.difficulty import Draws
 from showwork.data.mixture import Mixture, mixture
 from showwork.data.near import without_near
 from showwork.data.sources import SOURCES, SPLITS
@@ -67,8 +68,14 @@ def enabled(data: Data) -> list[str]:
     return [name for name in SOURCES if getattr(data, name) is not None]
 
 
+def draws(recipe: Recipe, train: dict[str, list[Task]]) -> Draws:
+    """What GRPO draws its tasks from, as the recipe says."""
+    shares, how = {name: getattr(recipe.data, name).weight for name in train}, recipe.grpo
+    return Draws(train, shares, how.prompts, how.group, recipe.seed, how.draw)
+
+
 def training_mixture(recipe: Recipe, train: dict[str, list[Task]], size: int, seed: int) -> Mixture:
-    """The order in which GRPO sees the training tasks."""
+    """The order in which tasks of several sources are seen, each by its weight."""
     return mixture(train, {name: getattr(recipe.data, name).weight for name in train}, size, seed)
 
 

@@ -99,6 +99,14 @@ def read_findings(run: Run) -> Findings:
         for stage in ("data", *(place for s in names for place in (s, f"evaluate/{dataset}/{s}")))
         if (info := run.done(stage)) and isinstance(info.get("minutes"), (int, float))
     }
+    trained = run.done("grpo") or {}
+    if turned := trained.get("turned"):
+        remarks.append(
+            f"GRPO turned back from step {turned['step']} to step {turned['to']}, with half the learning "
+            f"rate: {turned['reason']}"
+        )
+    if trained.get("ended"):
+        remarks.append(f"GRPO ended at step {trained['steps']}: {trained['ended']}")
     return Findings(
         name=str(recipe.get("name", run.root.name)),
         recipe=recipe,

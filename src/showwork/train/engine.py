@@ -17,12 +17,14 @@ from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer
 
 from showwork.train.checkpoint import CheckpointError
-from showwork.train.optimizer import RATE
+from showwork.train.ledger import Ledger
+from showwork.train.optimizer import RATE, SKIPPED
 
 
-def keep_base(trainer: PeftTrainer, rate: Callable[[], float]) -> None:
+def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -> None:
     """Replace the trainer's jitted step by one over (adapter, rest, optimizer state, batch), at the learning
-    rate that `rate` gives. Call its `train` with `skip_jit=True`, which selects what this installs."""
+    rate that `rate` gives; its time is the `ledger`'s phase "update". Call the trainer's `train` with
+    `skip_jit=True`, which selects what this installs."""
     cell: dict[str, Any] = {}
 
     def build(self: PeftTrainer) -> None:
@@ -52,7 +54,8 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float]) -> None:
             for path, leaf in nnx.to_flat_state(optimizer):
                 if path[-1] == RATE:
                     leaf.set_value(jnp.float32(rate()))
-            adapter, optimizer, out = cell["step"](adapter, rest, optimizer, batch)
+            with ledger.phase("update"):
+                adapter, optimizer, out = cell["step"](adapter, rest, optimizer, batch)
             nnx.update(self.model, adapter)
             nnx.update(self.optimizer, optimizer)
             return out
@@ -90,6 +93,12 @@ def restore(trainer: PeftTrainer, arrays: Mapping[str, np.ndarray]) -> None:
             given = jnp.asarray(arrays[_name(part, path)])
             leaf.set_value(jax.device_put(given, leaf.get_value().sharding))
         nnx.update(trainer.model if part == "model" else trainer.optimizer, state)
+
+
+def skipped(trainer: PeftTrainer) -> float:
+    """How many gradients were thrown away so far because they were not finite (`optimizer.MasterState`)."""
+    state = nnx.to_flat_state(nnx.state(trainer.optimizer))
+    return float(sum(int(leaf.get_value()) for path, leaf in state if path[-1] == SKIPPED))
 
 
 def _states(trainer: PeftTrainer) -> dict[str, nnx.State]:

@@ -20,6 +20,7 @@ from showwork.score.groups import spread
 from showwork.score.judge import Judge, score_judged
 from showwork.score.mix import Mix
 from showwork.trace import prompt
+from showwork.train.ledger import Ledger
 from showwork.types import Completion, Graded, Sampling, Score, Stop, Task
 from showwork.verify.grade import grade
 
@@ -70,16 +71,20 @@ def sample_groups(
     instruction: str,
     seed: int,
     judge: Judge | None = None,
+    ledger: Ledger | None = None,
 ) -> Groups:
     """One group for each task: sampled at `how`'s temperature with `seed`, graded and scored. A reward part
     that raises stops it: ValueError names the part and the task."""
     sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens, seed=seed)
-    rows = draw([prompt(t, instruction).text for t in tasks], how.group, sampling)
-    graded = [
-        [grade(task, _completion(task, i, row, tokenizer)) for i, row in enumerate(group)]
-        for task, group in zip(tasks, rows, strict=True)
-    ]
-    return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
+    ledger = ledger or Ledger()
+    with ledger.phase("rollout"):
+        rows = draw([prompt(t, instruction).text for t in tasks], how.group, sampling)
+    with ledger.phase("reward"):
+        graded = [
+            [grade(task, _completion(task, i, row, tokenizer)) for i, row in enumerate(group)]
+            for task, group in zip(tasks, rows, strict=True)
+        ]
+        return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
 
 
 def refilled(groups: Groups, fresh: Callable[[int, int], Groups]) -> Groups:

@@ -7,7 +7,7 @@ The loss is in `loss.py`, the groups and their advantages in `groups.py`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
+from showwork.data.difficulty import Draws
 from showwork.model.decode import left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.rollout import Rollout
@@ -29,8 +30,9 @@ from showwork.recipe import Grpo
 from showwork.score.judge import Judge
 from showwork.score.mix import Mix
 from showwork.trace import prompt
-from showwork.train.engine import keep_base, restore, snapshot
-from showwork.train.groups import REFILLS, Groups, advantages, refilled, sample_groups, step_seed
+from showwork.train.engine import keep_base, restore, skipped, snapshot
+from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
+from showwork.train.ledger import Ledger
 from showwork.train.leg import Leg
 from showwork.train.loss import LOSS, Examples, reference
 from showwork.train.optimizer import adapter_optimizer
@@ -51,25 +53,32 @@ class Learner(GRPOLearner):
     instruction: str
     mix: Mix
     judge: Judge | None
-    tasks: dict[int, list[Task]]
-    refill: Callable[[int], Sequence[Task]]
+    draws: Draws
+    ledger: Ledger
     reference: Callable[[Any, Any], Array]
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
     def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, training_input: Any, mode: Any = None
     ) -> Examples:
-        """Called by Tunix with prompts already repeated group-wise; `task` holds each row's place in the
-        step."""
+        """Called by Tunix once a step, when the step before has been learned from. The tasks are drawn here,
+        not in the data set, which Tunix reads ahead: what is drawn depends on how the last groups went."""
         step = self.start + self.rl_cluster.global_steps
-        places = np.asarray(training_input["task"])[:: self.how.group]
-        groups = self._sample([self.tasks[step][int(i)] for i in places], step, 0)
-        first_dead = len(groups.dead())
+        tasks = self.draws.draw(step, 0, self.how.prompts)
+        expected = self.draws.expected(step, tasks)
+        groups = self._sample(tasks, step, 0)
+        first_dead, drawn = len(groups.dead()), [len(tasks)]
+
+        def more(round_: int, count: int) -> Groups:
+            taken = seen | {t.id for t in groups.tasks}
+            fresh = self.draws.draw(step, round_, count, taken)
+            seen.update(t.id for t in fresh)
+            drawn.append(len(fresh))
+            return self._sample(fresh, step, round_) if fresh else Groups([], [], [], [])
+
+        seen: set[str] = set()
         if self.how.refill:
-            groups = refilled(
-                groups,
-                lambda r, count: self._sample(list(self.refill(step * REFILLS + r - 1))[:count], step, r),
-            )
+            groups = refilled(groups, more)
         examples = self._examples(groups)
         self.on_groups(
             step,
@@ -77,13 +86,16 @@ class Learner(GRPOLearner):
             {
                 "dead_groups": first_dead / len(groups.tasks),
                 "live": 1 - len(groups.dead()) / len(groups.tasks),
+                "drawn": float(sum(drawn)),
+                "expected_mixed": expected,
+                "solved": self.draws.solved(),
             },
         )
         return examples
 
     def _sample(self, tasks: Sequence[Task], step: int, round_: int) -> Groups:
         rollout: Any = self.rl_cluster.rollout
-        return sample_groups(
+        groups = sample_groups(
             rollout.sample,
             tasks,
             self.how,
@@ -92,7 +104,11 @@ class Learner(GRPOLearner):
             instruction=self.instruction,
             seed=step_seed(self.seed, step, round_),
             judge=self.judge,
+            ledger=self.ledger,
         )
+        for task, group in zip(groups.tasks, groups.graded, strict=True):
+            self.draws.saw(step, task, sum(g.contract for g in group), len(group))
+        return groups
 
     def _process_accumulated_batches(
         self, micro_batches: Any, micro_batch_sizes: Any, mode: Any
@@ -124,7 +140,8 @@ class Learner(GRPOLearner):
         reference = old.copy()
         for part in np.split(np.arange(len(rows)), micros) if self.how.beta else ():
             last = _bucket(lengths[part].max())
-            reference[part, :last] = self.reference(left[part], completion[part, :last])
+            with self.ledger.phase("reference"):
+                reference[part, :last] = self.reference(left[part], completion[part, :last])
         gains = advantages(groups.scores, self.mix.floor).reshape(-1, size)[order].reshape(-1)
         make: Any = Examples  # type checkers do not see the fields that flax's dataclass inherits
         return make(
@@ -175,8 +192,7 @@ class _Adapter:
 def grpo(
     model: Gemma,
     tokenizer: Tokenizer,
-    batch: Callable[[int], Sequence[Task]],
-    refill: Callable[[int], Sequence[Task]],
+    draws: Draws,
     how: Grpo,
     mix: Mix,
     seed: int,
@@ -184,12 +200,14 @@ def grpo(
     on_step: OnStep,
     leg: Leg | None = None,
     judge: Judge | None = None,
+    ledger: Ledger | None = None,
 ) -> int:
     """Train the model's adapter in place, from where the leg begins, against the adapter it comes with; the
     number of steps made in all.
 
-    `batch(k)` gives step k's tasks, `refill(k)` spare ones. `on_step(step, metrics, graded, scores)` after
-    each update, steps counted from 1. Raises Stopped where the leg ends before the stage does.
+    `draws` says which tasks a step has. `on_step(step, metrics, graded, scores)` after each update, steps
+    counted from 1; what it raises ends the training, the step unsaved. Raises Stopped where the leg ends
+    before the stage does.
     """
     if how.prompts % (how.micro_prompts or how.prompts):
         raise ValueError(
@@ -236,16 +254,18 @@ def grpo(
         reward_fns=_never,
     )
     learner.tokenizer, learner.how, learner.seed = tokenizer, how, seed
-    learner.instruction, learner.mix, learner.refill = instruction, mix, refill
-    learner.judge = judge
-    learner.tasks, learner.reference, learner.start = {}, reference_, leg.start
-    watch = _Watch(learner, how, leg, on_step)
-    keep_base(trainer, watch.rate)
+    learner.instruction, learner.mix, learner.draws = instruction, mix, draws
+    learner.judge, learner.reference, learner.start = judge, reference_, leg.start
+    learner.ledger = ledger or Ledger()
+    report = _Report(learner, how, leg, on_step)
+    keep_base(trainer, report.rate, learner.ledger)
     if leg.resumed:
         restore(trainer, leg.resumed.arrays)
-    learner.on_groups = watch.groups
-    trainer._post_process_train_step = watch.after
-    learner.train(_prompts(batch, learner, how, leg, instruction), skip_jit=True)
+        report.skipped = skipped(trainer)
+    leg.begin(lambda: snapshot(trainer))
+    learner.on_groups = report.groups
+    trainer._post_process_train_step = report.after
+    learner.train(_steps(how, leg), skip_jit=True)
     leg.close()
     return leg.horizon.steps
 
@@ -264,24 +284,15 @@ def _never(prompts: Any, completions: Any, trajectory_ids: Any = None) -> list[f
     raise AssertionError("rewards come from score_groups")
 
 
-def _prompts(
-    batch: Callable[[int], Sequence[Task]], learner: Learner, how: Grpo, leg: Leg, instruction: str
-) -> Any:
-    """Tunix's data set: for each step the prompts and each one's place in the step."""
+def _steps(how: Grpo, leg: Leg) -> Iterator[dict[str, Any]]:
+    """Tunix's data set: as many prompts a step as it has; the learner draws the tasks themselves."""
     for step in range(leg.start, how.steps):
         if step >= leg.horizon.steps:  # the plan can shrink while it runs
             return
-        tasks = list(batch(step))
-        if len(tasks) != how.prompts:
-            raise ValueError(
-                f"grpo: step {step} has {len(tasks)} tasks, the recipe's grpo.prompts is {how.prompts}"
-            )
-        learner.tasks = {step: tasks, step - 1: learner.tasks.get(step - 1, [])}
-        texts = np.array([prompt(t, instruction).text for t in tasks], dtype=object)
-        yield {"prompts": texts, "task": np.arange(len(tasks))}
+        yield {"prompts": np.array([""] * how.prompts, dtype=object)}
 
 
-class _Watch:
+class _Report:
     """Joins what the rollout saw and what the update measured into one report per step."""
 
     def __init__(self, learner: Learner, how: Grpo, leg: Leg, on_step: OnStep):
@@ -289,16 +300,24 @@ class _Watch:
         self.step = leg.start
         self.micros = how.prompts // (how.micro_prompts or how.prompts)
         self.seen: list[dict[str, float]] = []
+        self.skipped = 0.0
         self.pending: tuple[int, Groups, dict[str, float]] | None = None
 
     def rate(self) -> float:
         return self.leg.horizon.rate(self.how.learning_rate, self.how.warmup, self.step)
 
+    def newly_skipped(self) -> float:
+        """How many gradients of this step were thrown away because they were not finite."""
+        trainer: Any = self.learner.rl_cluster.actor_trainer
+        before, self.skipped = self.skipped, skipped(trainer)
+        return self.skipped - before
+
     def groups(self, step: int, groups: Groups, metrics: dict[str, float]) -> None:
         self.pending = (step, groups, metrics)
 
     def after(self, aux: dict[str, Array]) -> None:
-        self.seen.append({k: float(v) for k, v in aux.items()})
+        with self.learner.ledger.phase("update"):  # dispatched before; this waits for it
+            self.seen.append({k: float(v) for k, v in aux.items()})
         if len(self.seen) < self.micros:
             return
         assert self.pending is not None
@@ -307,6 +326,7 @@ class _Watch:
         scores = [s for group in groups.scores for s in group]
         metrics = metrics | {k: float(np.mean([s[k] for s in self.seen])) for k in self.seen[0]}
         metrics["learning_rate"] = self.rate()
+        metrics["skipped"] = self.newly_skipped()
         metrics["reward"] = _mean([s.total for s in scores])
         for name in scores[0].parts:
             metrics[f"reward/{name}"] = _mean([s.parts[name] for s in scores])
@@ -319,7 +339,8 @@ class _Watch:
         self.step = step + 1
         self.on_step(step + 1, metrics, graded, scores)
         trainer: Any = self.learner.rl_cluster.actor_trainer
-        self.leg.after(step + 1, lambda: snapshot(trainer))
+        with self.learner.ledger.phase("checkpoint"):
+            self.leg.after(step + 1, lambda: snapshot(trainer))
 
 
 def _mean(values: Sequence[float | None]) -> float:

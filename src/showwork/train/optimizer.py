@@ -21,7 +21,7 @@ class MasterState(NamedTuple):
     skipped: Any
 
 
-RATE = "rate"  # the field of MasterState that is set from outside
+RATE, SKIPPED = "rate", "skipped"  # fields of MasterState: the one set from outside, the one read there
 
 
 def adapter_optimizer(clip: float = 1.0) -> optax.GradientTransformation:

@@ -22,6 +22,7 @@ from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Sft
 from showwork.trace import gold, prompt, render
 from showwork.train.engine import keep_base, restore, snapshot
+from showwork.train.ledger import Ledger
 from showwork.train.leg import Leg
 from showwork.train.optimizer import adapter_optimizer
 from showwork.types import Task
@@ -118,13 +119,14 @@ def sft(
     seed: int,
     on_step: OnStep,
     leg: Leg | None = None,
+    ledger: Ledger | None = None,
 ) -> int:
     """Train the model's adapter in place, from where the leg begins; the number of steps made in all.
     `on_step(step, {"loss", "dev_loss"?})` after each optimizer step; losses in nats a token. Raises
     ValueError where there is nothing to train on, and Stopped where the leg ends before the stage does."""
     if not train:
         raise ValueError("sft: there is no worked task to train on; give a source whose tasks have solutions")
-    leg = leg or Leg(planned_steps(len(train), how))
+    leg, ledger = leg or Leg(planned_steps(len(train), how)), ledger or Ledger()
     planned = leg.horizon.planned
     config = TrainingConfig(
         eval_every_n_steps=10**9,
@@ -133,13 +135,13 @@ def sft(
     )
     trainer = PeftTrainer(model, adapter_optimizer(), config)
     pad = tokenizer.pad
-    watch = _Watch(trainer, model, dev, how, pad, leg, on_step)
-    keep_base(trainer, watch.rate)
+    report = _Report(trainer, dev, how, pad, leg, on_step, ledger)
+    keep_base(trainer, report.rate, ledger)
     if leg.resumed:
         restore(trainer, leg.resumed.arrays)
     trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
     trainer.with_loss_fn(loss, has_aux=True)
-    trainer._post_process_train_step = watch.after
+    trainer._post_process_train_step = report.after
     steps = batches(train, how, seed, pad, planned)[leg.start :]
     # The plan can shrink while it runs: the horizon is asked for at every step.
     wanted = (step for k, step in enumerate(steps, leg.start) if k < leg.horizon.steps)
@@ -148,20 +150,20 @@ def sft(
     return leg.horizon.steps
 
 
-class _Watch:
+class _Report:
     """Counts micro-steps and reports whole ones: Tunix's own hooks run a step late and miss the last."""
 
     def __init__(
         self,
         trainer: PeftTrainer,
-        model: Gemma,
         dev: Sequence[Example],
         how: Sft,
         pad: int,
         leg: Leg,
         on_step: OnStep,
+        ledger: Ledger,
     ):
-        self.how, self.on_step, self.leg = how, on_step, leg
+        self.how, self.on_step, self.leg, self.ledger = how, on_step, leg, ledger
         self.micro = leg.start * how.accumulate
         self.losses: list[float] = []
         size = how.batch
@@ -176,10 +178,12 @@ class _Watch:
 
     def dev_loss(self) -> float:
         evaluate = self.trainer.jit_train_and_eval_step(skip_jit=True)[1]
-        return sum(float(evaluate(b)[0]) for b in self.dev)
+        with self.ledger.phase("evaluate"):
+            return sum(float(evaluate(b)[0]) for b in self.dev)
 
     def after(self, aux: Any) -> None:
-        self.losses.append(float(aux["loss"]))
+        with self.ledger.phase("update"):  # dispatched before; this waits for it
+            self.losses.append(float(aux["loss"]))
         self.micro += 1
         if self.micro % self.how.accumulate:
             return
@@ -189,4 +193,5 @@ class _Watch:
         if self.dev and (step % self.how.eval_every == 0 or step == self.leg.horizon.steps):
             metrics["dev_loss"] = self.dev_loss()
         self.on_step(step, metrics)
-        self.leg.after(step, lambda: snapshot(self.trainer))
+        with self.ledger.phase("checkpoint"):
+            self.leg.after(step, lambda: snapshot(self.trainer))

@@ -1,0 +1,64 @@
+"""Where the time of a training goes: seconds by phase, compilation apart.
+
+Phases do not overlap, so that they add up; what is in none of them is "other". Reading the clock is all that
+happens here; what is measured is whatever runs inside `phase`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import jax
+
+_COMPILE = "/jax/core/compile/"  # tracing, lowering and compiling of jitted functions
+_compiled = [0.0]  # seconds in this process; JAX tells listeners, and has no public way to take one off
+
+
+def _listen(event: str, seconds: float, **_: object) -> None:
+    if event.startswith(_COMPILE):
+        _compiled[0] += seconds
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Seconds by phase since the last `take`.
+
+    >>> ticks = iter([0.0, 1.0, 3.0, 10.0])
+    >>> ledger = Ledger(now=lambda: next(ticks))
+    >>> with ledger.phase("rollout"):
+    ...     pass
+    >>> ledger.take()
+    {'rollout': 2.0, 'compile': 0.0, 'other': 8.0, 'total': 10.0}
+    """
+
+    now: Callable[[], float] = time.perf_counter
+    compiled: Callable[[], float] = lambda: _compiled[0]
+    spent: dict[str, float] = field(default_factory=dict)
+    began: float = field(init=False)
+    compiled_before: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began, self.compiled_before = self.now(), self.compiled()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What runs inside counts for the phase, but for compilation. Phases are not nested."""
+        began, compiled = self.now(), self.compiled()
+        try:
+            yield
+        finally:
+            own = self.now() - began - (self.compiled() - compiled)
+            self.spent[name] = self.spent.get(name, 0.0) + own
+
+    def take(self) -> dict[str, float]:
+        """Seconds by phase, those of compilation, of everything else, and their sum; then begins anew."""
+        now, compiled = self.now(), self.compiled()
+        total, compiling = now - self.began, compiled - self.compiled_before
+        spent, self.spent = self.spent, {}
+        self.began, self.compiled_before = now, compiled
+        other = total - compiling - sum(spent.values())
+        return {**spent, "compile": compiling, "other": other, "total": total}

@@ -1,0 +1,78 @@
+"""A training that goes wrong, in whole runs in miniature: it goes back once, ends the second time, pauses."""
+
+import io
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from model_fixtures import TUNIX
+from showwork.clock import Deadline
+from showwork.recipe import load
+from showwork.run import open_run, read_jsonl
+from showwork.session import Session
+from showwork.show.screen import Screen
+from showwork.stages import run_all
+from showwork.types import Stopped
+from test_stages import ROOT, SMALL, showwork
+
+pytestmark = TUNIX
+# Five steps; any KL at all breaks the bound, which can be told after three of them.
+FIVE = [*SMALL, "grpo.steps=5", "grpo.eval_every=2", "grpo.learning_rate=1e-3", "watch.kl.bound=0"]
+
+
+def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: Path) -> None:
+    more = ["checkpoint.steps=2", "grpo.choose=last"]
+    done = showwork("run", "recipes/tiny.yaml", *FIVE, *more, "--dir", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "grpo" / "done.json").read_text())
+    # Saved after step 2; steps 1 to 3 break the bound, and so do 1, 2 and 3 again after going back to step 2.
+    assert info["turned"]["step"] == 3 and info["turned"]["to"] == 2 and info["turned"]["name"] == "kl"
+    assert info["steps"] == 3 and info["kept"] == 2 and info["ended"].startswith("the KL divergence is")
+    rows, gone = (
+        {row["step"]: row for row in read_jsonl(tmp_path / "grpo" / name)[0]}
+        for name in ("metrics.jsonl", "abandoned.jsonl")
+    )
+    assert list(rows) == list(gone) == [1, 2, 3] and rows[2] == gone[2]
+    assert rows[3]["learning_rate"] == gone[3]["learning_rate"] / 2 > 0
+    assert rows[3]["reward"] == gone[3]["reward"]  # the same step from the same policy, but for the rate
+    said = " ".join(done.stderr.split())
+    assert "back to step 2, with half the learning rate" in said and "grpo ends at step 3" in said
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "GRPO turned back from step 3 to step 2" in page and "GRPO ended at step 3" in page
+    for stage in ("base", "sft", "grpo"):
+        assert (tmp_path / "evaluate" / "test" / stage / "done.json").exists()
+
+
+def test_before_the_first_checkpoint_it_goes_back_to_the_start(tmp_path: Path) -> None:
+    """And what it decided there survives being left: the half rate is in the checkpoint."""
+    recipe = load(ROOT / "recipes" / "tiny.yaml", FIVE)
+    said = io.StringIO()
+    screen = Screen(console=Console(file=said, width=500))
+
+    def stop() -> str | None:
+        return "asked" if "back to step 0" in said.getvalue() else None
+
+    with open_run(tmp_path / "run", recipe) as run:
+        with pytest.raises(Stopped):
+            run_all(recipe, run, Session(Deadline(0, 1), stop, lambda: 0.0), screen)
+        run_all(recipe, run, Session(Deadline(0, 1), now=lambda: 0.0), Screen(quiet=True))
+        info = run.done("grpo")
+        assert info is not None and info["turned"]["to"] == 0 and info["ended"]
+        rows, gone = read_jsonl(run.metrics("grpo"))[0], read_jsonl(run.abandoned("grpo"))[0]
+        assert [r["learning_rate"] for r in rows] == [r["learning_rate"] / 2 for r in gone]
+
+
+def test_a_judge_that_is_silent_pauses_the_run(tmp_path: Path) -> None:
+    with socket.socket() as closed:  # bound and not listening: nobody answers, and nobody else takes the port
+        closed.bind(("127.0.0.1", 0))
+        judge = ["reward.preset=rubric", f"judge.base_url=http://127.0.0.1:{closed.getsockname()[1]}/v1"]
+        judge += ["judge.retries=0", "judge.timeout=2", "judge.patience=2", f"judge.cache={tmp_path / 'c'}"]
+        judge += ["watch.judge.bound=2", "watch.kl.action=off", "grpo.micro_prompts=null"]
+        done = showwork("run", "recipes/tiny.yaml", *FIVE, *judge, "--dir", str(tmp_path / "run"), "--quiet")
+    assert done.returncode == 75, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert "the judge has not answered in the last 2 steps; step 2 of 5 is saved" in said
+    assert len(list((tmp_path / "run" / "checkpoints" / "grpo" / "steps").glob("step-00000002.*"))) == 1
