@@ -275,9 +275,10 @@ def _train(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from showwork.recipe import RecipeError, load
+    from showwork.recipe import load
     from showwork.relay import carry_on
     from showwork.run import open_run
+    from showwork.strict import RecipeError
 
     recipe = load(file, overrides or ())
     if recipe.kind != verb:
