@@ -4,7 +4,7 @@ They take the rows of `verify.files`. Nothing is told by colour alone: a false c
 sign, and its true value stands beside it; a verdict has its sign and its word.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from jinja2 import Environment
@@ -166,7 +166,7 @@ or move with Tab.</p>
 <p class="false">line {{ row.line }}: {{ row.error|shown }}</p>
 {% else %}
 {% if row.question %}<p class="question" dir="auto">{{ row.question|shown }}</p>{% endif %}
-<p class="trace" dir="auto">{{ row|marked }}</p>
+<p class="trace" dir="auto">{{ row|marked('why-' ~ loop.index) }}</p>
 {% if row.flags %}<ul>
 {% for flag in row.flags %}<li{% if flag.finding != 'unused' %} class="wrong"{% endif %}>{{
 flag.finding|finding }}{% if flag.step %}, step {{ flag.step }}{% endif %}: {{ flag.detail|shown }}</li>
@@ -207,37 +207,46 @@ class="sign">{{ beside }}</span><span class="why" role="tooltip" id="{{ name }}"
 {{ c.reason }}</span></span>"""
 
 
+def marked(row: Row, name: str = "why") -> Markup:
+    """The row's text as markup, escaped, each claim marked with its sign and with its reason, which hover and
+    focus show; the reasons' ids are `name`-1, -2, …, so `name` has to be the row's own on its page."""
+    out = Markup("")
+    last: object = None
+    count = 0
+    for piece, check in pieces(row):
+        if check is None or check is last:
+            out += printable(piece)
+        else:
+            count += 1
+            out += Markup(
+                _CLAIM_TEMPLATE.render(
+                    c={k: printable(str(v)) for k, v in check.items()},
+                    piece=printable(piece),
+                    beside=beside(check),
+                    spoken=_SPOKEN[check["truth"]],
+                    name=f"{name}-{count}",
+                )
+            )
+        last = check
+    return out
+
+
+_CLAIM_TEMPLATE = Environment(autoescape=True).from_string(_CLAIM)
+# What templates that show checked rows say of them.
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "shown": _shown,
+    "finding": _FINDINGS.__getitem__,
+    "summary": summary,
+    "marked": marked,
+}
+
+
 def page(rows: Iterable[Row], title: str = "Checked traces") -> str:
     """A self-contained HTML page of checked rows: no script, no network, light and dark, and every reason
     reachable by mouse and by keyboard. All text is escaped."""
     rows = list(rows)
     env = Environment(autoescape=True)
-    env.filters.update(shown=_shown, finding=_FINDINGS.__getitem__, summary=summary)
-    claim = env.from_string(_CLAIM)
-    count = 0
-
-    def marked(row: Row) -> Markup:
-        nonlocal count
-        out = Markup("")
-        last: object = None
-        for piece, check in pieces(row):
-            if check is None or check is last:
-                out += printable(piece)
-            else:
-                count += 1
-                out += Markup(
-                    claim.render(
-                        c={k: printable(str(v)) for k, v in check.items()},
-                        piece=printable(piece),
-                        beside=beside(check),
-                        spoken=_SPOKEN[check["truth"]],
-                        name=f"why-{count}",
-                    )
-                )
-            last = check
-        return out
-
-    env.filters["marked"] = marked
+    env.filters.update(FILTERS)
     wrong = sum(bool(r.get("first_false")) for r in rows)
     bad = sum("error" in r for r in rows)
     template = env.from_string(_HEAD + _CHECKED + _FOOT)
