@@ -19,7 +19,7 @@ def preflight(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/tiny.yaml")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[A.B=VALUE]...", help="values to change, e.g. grpo.steps=40"),
+        typer.Argument(metavar="[A.B=VALUE]...", help="changes, e.g. grpo.steps=40"),
     ] = None,
     folder: Annotated[Path | None, typer.Option("--dir", metavar="RUN", help=RUN)] = None,
     prompts: Annotated[int, typer.Option("--prompts", min=1, help="how many prompts are sampled")] = 32,
@@ -33,16 +33,16 @@ def preflight(
 
     Every check is green, amber or red, with its mend. Exit code 2: something is red.
     """
-    from showwork.recipe import RecipeError, load
+    from showwork.recipe import load
 
     try:
         loaded = load(recipe, overrides or ())
         if loaded.kind != "run":
-            raise RecipeError(f"recipe {recipe}: is for `showwork {loaded.kind}`; preflight is for runs")
-    except RecipeError as error:
+            raise ValueError(f"recipe {recipe}: is for `showwork {loaded.kind}`; preflight is for runs")
+    except ValueError as error:
         from showwork.preflight.findings import Findings, red
 
-        found = Findings((red("recipe", str(error), "correct that key; the rest is checked after it"),))
+        found = Findings((red("recipe", str(error), "correct it; the rest is looked at then"),))
     else:
         from showwork.process import set_up_jax
         from showwork.run import open_run

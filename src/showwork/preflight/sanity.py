@@ -65,9 +65,7 @@ def amount(recipe: Recipe, train: int, traces: int) -> Finding:
     wanted = recipe.grpo.steps * recipe.grpo.prompts
     seen = wanted / max(1, train)
     figures = {"epochs": seen, "train": train, "traces": traces, "wanted_traces": recipe.sft.traces}
-    said = (
-        f"GRPO draws {wanted} of {train} tasks ({seen:.2g} times), SFT {traces} of {recipe.sft.traces} traces"
-    )
+    said = f"GRPO draws {wanted} of {train} ({seen:.2g} times), SFT {traces} of {recipe.sft.traces} traces"
     if seen > TOO_OFTEN:
         return red(
             "data amount", said, "fewer grpo.steps, or more tasks: they would be learned by heart", figures
@@ -108,7 +106,7 @@ def smallest_difference(n: int, changing: float = CHANGING, power: float = 0.8, 
     43 (1987) 207-211. 1 where no difference shows; ValueError for n below 1.
 
     >>> [round(smallest_difference(n), 3) for n in (5, 50, 600, 1319)]
-    [1.0, 0.159, 0.047, 0.032]
+    [1.0, 0.16, 0.047, 0.032]
     """
     if n < 1:
         raise ValueError(f"an evaluation needs a task, got {n}")
