@@ -10,7 +10,7 @@ run: $(READY)
 	$(BIN)/showwork run $(RECIPE)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # The long ones too; those that compare with torch need it: $(BIN)/pip install torch==2.13.0
 test-full: $(READY)

@@ -12,6 +12,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Processes that tests start find the package as the tests do.
 os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1] / "src")
 
+# Compiled programs outlive the tests (git ignores .cache/): they are keyed by content and versions, so never
+# stale. One folder for each process of pytest-xdist: JAX writes in place, and another could read half a file.
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / os.environ.get("PYTEST_XDIST_WORKER", "one")
+os.environ["XDG_CACHE_HOME"] = str(CACHE)
+
 # The same examples every time: a test that fails must fail again.
 settings.register_profile("showwork", derandomize=True, deadline=None, max_examples=200, database=None)
 settings.load_profile("showwork")

@@ -1,6 +1,7 @@
 """A micro Gemma and its tokenizer, made once for all tests of model/ and train/: real Tunix, small enough for
 one core. Compiled programs are shared through a cache on disk."""
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -29,8 +30,8 @@ INSTRUCTION = "none"
 # A module's `pytestmark`: Tunix and qwix call what flax and jax have deprecated, which is no error of ours.
 TUNIX = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-# Outlives the session (git ignores .cache/): keyed by program and versions, so never stale.
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).resolve().parents[1] / ".cache" / "jax"))
+# The same compiled programs as the commands of the tests use (conftest.py).
+jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["XDG_CACHE_HOME"]) / "showwork" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

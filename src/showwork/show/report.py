@@ -81,6 +81,7 @@ def page(findings: Findings) -> str:
         figures=_figures(findings),
         slices=_slices(findings),
         minutes=_minutes(findings.minutes),
+        phases=_phases(findings),
         last_steps=LAST_STEPS,
         share=lambda count, n: Rate(count / n, *wilson(count, n)),
     )
@@ -193,6 +194,31 @@ def _minutes(minutes: Mapping[str, float]) -> list[tuple[str, float, float]]:
     """What each stage took, in minutes, and its share of all."""
     total = sum(minutes.values()) or 1.0
     return [(stage, spent, spent / total) for stage, spent in minutes.items()]
+
+
+def _phases(f: Findings) -> list[tuple[str, dict[str, tuple[float, float]]]]:
+    """For each phase of training what it took in each stage: seconds, and the share of all."""
+    totals = {
+        stage: {
+            name: sum(float(row.get(name, 0.0)) for row in rows)
+            for name in dict.fromkeys(k for row in rows for k in row if k != "step")
+        }
+        for stage, rows in f.seconds.items()
+    }
+    names = sorted(
+        {n for spent in totals.values() for n in spent}, key=lambda n: (n == "total", n == "other", n)
+    )
+    return [
+        (
+            name,
+            {
+                s: (spent[name], spent[name] / (spent["total"] or 1.0))
+                for s, spent in totals.items()
+                if name in spent
+            },
+        )
+        for name in names
+    ]
 
 
 def _hash(content: str) -> str:

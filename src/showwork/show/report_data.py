@@ -66,7 +66,8 @@ class Groups:
 @dataclass(frozen=True, slots=True)
 class Findings:
     """All of it. `dataset`: the set that was evaluated; `gains`, `changes`: one for each two stages that
-    follow each other; `minutes`: what each stage took, where it says."""
+    follow each other; `minutes`: what each stage took, where it says; `seconds`: of each training step, by
+    phase."""
 
     name: str
     recipe: dict[str, Any]
@@ -81,6 +82,7 @@ class Findings:
     sft: list[dict[str, Any]]
     grpo: list[dict[str, Any]]
     minutes: dict[str, float]
+    seconds: dict[str, list[dict[str, Any]]]
     groups: Groups | None
     remarks: list[str]
 
@@ -118,9 +120,10 @@ def read_findings(run: Run) -> Findings:
         changes=[(a.name, b.name, transitions(_sided(a), _sided(b))) for a, b in following],
         failures={s.name: frequencies([line.found for line in s.lines.values()]) for s in stages},
         structure=structure(stages[-1].graded),
-        sft=_metrics(run, "sft", remarks),
-        grpo=_metrics(run, "grpo", remarks),
+        sft=_logged(run.metrics("sft"), remarks),
+        grpo=_logged(run.metrics("grpo"), remarks),
         minutes=minutes,
+        seconds={stage: rows for stage in ("sft", "grpo") if (rows := _logged(run.seconds(stage), remarks))},
         groups=_groups(run, bool((recipe.get("grpo") or {}).get("refill")), remarks),
         remarks=remarks,
     )
@@ -218,8 +221,7 @@ def _place(stage: str) -> int:
     return ORDER.index(stage) if stage in ORDER else len(ORDER)
 
 
-def _metrics(run: Run, stage: str, remarks: list[str]) -> list[dict[str, Any]]:
-    path = run.metrics(stage)
+def _logged(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
     return [row for _, row in _rows(path, remarks)] if path.exists() else []
 
 
