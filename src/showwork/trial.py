@@ -4,7 +4,6 @@ and its row in the ledger.
 Which runs there are is said in `evaluate.changes`; who starts them is `ablate.py`.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from showwork.stages import TRAINING, evaluate_stage, prepare, summarise_run
 from showwork.train.checkpoint import CheckpointError
 from showwork.types import Stopped
 
+_HOURS = 1e5  # a run has no deadline here: a plan that shrinks to fit one would not be equal to the others
 _LONGEST = 300  # characters of an error that a row keeps
 
 
@@ -42,10 +42,9 @@ def trial(
 ) -> None:
     """Do what is left of a job, and write the rows of the arms that it decides.
 
-    A run has no deadline here: a plan that shrinks to fit one would not be equal to the others. An error is a
-    row too, for the arms of this run and of those that share its stages, and is raised again. No row where it
-    was only stopped (Stopped), cannot be opened (RunError), or finds a checkpoint of other code
-    (CheckpointError).
+    An error is a row too, for the arms of this run and of those that share its stages, and is raised again.
+    No row where it was only stopped (Stopped), cannot be opened (RunError), or finds a checkpoint of other
+    code (CheckpointError).
     """
     given = f"# {job.label}\n" + yaml.safe_dump(resolve(job.recipe), sort_keys=False)
     with open_run(place.run(job).root, job.recipe, given) as run:
@@ -53,7 +52,7 @@ def trial(
         about = _made_by(command)
         try:
             _stages(
-                job, run, place, Session(Deadline(began, math.inf, 0.0), stop, accept=accept), screen, about
+                job, run, place, Session(Deadline(began, _HOURS, 0.0), stop, accept=accept), screen, about
             )
             rows = [(arm, *_found(arm, run)) for arm in arms if arm.job.key == job.key]
         except (Stopped, CheckpointError):

@@ -169,17 +169,17 @@ def _ledger(rows: Sequence[Row], arms: Sequence[Arm]) -> list[str]:
 
 
 def plan_table(rows: Sequence[Mapping[str, Any]], left: float | None) -> RenderableType:
-    """The runs of an ablation, one row each: `run`, `for`, `shares`, `state`, `wanted`, `minutes`."""
+    """The runs of an ablation: `run`, `for`, `shares`, `state`, `wanted`, `minutes` of each; `left`: the sum
+    of the minutes of what will be done, where it is known."""
     table = _table(None)
-    for i, heading in enumerate(("run", "for", "shares", "state", "minutes")):
-        table.add_column(
-            heading, justify="right" if i == 4 else "left", no_wrap=i not in (1, 2), overflow="fold"
-        )
+    for i, heading in enumerate(("run", "after", "state", "minutes")):
+        table.add_column(heading, justify="right" if i == 3 else "left", overflow="fold")
     for row in rows:
         minutes = "" if not row["wanted"] else "?" if row["minutes"] is None else f"{row['minutes']:.1f}"
         state = row["state"] + ("" if row["wanted"] or row["state"] == "done" else ", left alone")
-        cells = (row["run"], ", ".join(row["for"]), row["shares"] or "", state, minutes)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        also = [name for name in row["for"] if not row["run"].startswith(f"{name}-s")]
+        name = row["run"] + (f"\n  also {', '.join(also)}" if also else "")
+        table.add_row(*(Text(printable(cell)) for cell in (name, row["shares"] or "", state, minutes)))
     wanted = sum(bool(row["wanted"]) for row in rows)
     about = "nobody knows how long" if left is None else f"about {duration(60 * left)}"
     return Group(table, Text(f"{wanted} of {len(rows)} runs to do, {about}"))
