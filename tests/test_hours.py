@@ -29,7 +29,14 @@ def test_a_run_whose_pace_drops_to_a_third_ends_inside_its_hours_with_evaluation
         asked += 1
         clock.advance(FAST if asked < 20 else SLOW)
 
-    more = [f"grpo.steps={STEPS}", "hours=1", "grpo.prompts=2", "grpo.eval_every=20", "grpo.refill=false"]
+    more = [
+        f"grpo.steps={STEPS}",
+        "hours=1",
+        "grpo.prompts=2",
+        "grpo.eval_every=20",
+        "grpo.refill=false",
+        "grpo.micro_prompts=2",
+    ]
     recipe = load(ROOT / "recipes" / "tiny.yaml", [*SMALL, *more])
     session = Session(Deadline(clock(), recipe.hours, reserved=6.0), lambda: time_passes(), clock)
     with open_run(tmp_path / "run", recipe) as run:

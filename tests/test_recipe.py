@@ -43,6 +43,7 @@ ACCEPTED = [
     ("hours: .5", "hours", 0.5),
     ("seed: 7", "seed", 7),
     ("grpo: {refill: true}", "grpo.refill", True),
+    ("watch: {dead: {action: off}}", "watch.dead.action", "off"),
     ("grpo: {refill: yes}", "grpo.refill", True),
     ("model: {name: some/folder}", "model.name", "some/folder"),
     ("data: {worked: {levels: [2, 1]}}", "data.worked.levels", (2, 1)),
