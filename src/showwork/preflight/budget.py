@@ -44,7 +44,8 @@ def hours(
         refill = pace.rollout * refill_draws(dead, rounds)
         looks = math.ceil(how.steps / how.eval_every) * min(DEV, counts["dev"]) * pace.sample
         parts["grpo"] = pace.grpo.first + stretch * (how.steps * (pace.grpo.each + refill) + looks)
-    left = sum(f"evaluate {stage}" not in done for stage in ("base", "sft", "grpo"))
+    stages = ("base", "sft", "grpo") if how.start == "sft" else ("base", "grpo")
+    left = sum(f"evaluate {stage}" not in done for stage in stages)
     parts["evaluation"] = left * counts["test"] * pace.sample * stretch
     need = math.fsum(parts.values()) / 3600
     share = need / recipe.hours

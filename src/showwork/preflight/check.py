@@ -17,10 +17,8 @@ from showwork.preflight.measured import Measured, Memory, Tasks
 from showwork.recipe import Recipe
 from showwork.run import Run, write_json
 from showwork.train.groups import REFILLS
-from showwork.types import Sampler
 
 Say = Callable[[str], None]
-Through = Callable[[Sampler], Sampler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +64,14 @@ def measure(
     now: Callable[[], float] = time.perf_counter,
     free: int | None = None,
     chips: int = 1,
-    through: Through = lambda sampler: sampler,
 ) -> Measured:
-    """All measurements. What the recipe makes impossible is left out, with the reason in `why`. `through`
-    stands between the policy and everybody who samples it."""
+    """All measurements. What the recipe makes impossible is left out, with the reason in `why`."""
     m = Measured(device=device(), chips=(chips, int(device().split(" ")[0])), done=_done(run))
     say("preflight: model and tokenizer")
     try:
         policy = models.start(recipe, run)
     except ValueError as error:
-        return replace(m, why=dict.fromkeys(("model", "data"), str(error)))
+        return replace(m, why={"model": str(error)})
     m = replace(m, stage=policy.stage, ready=policy.ready)
     say("preflight: data, gold, prompts, reward")
     try:
@@ -85,20 +81,17 @@ def measure(
     m = _texts(replace(m, data=data), recipe, policy, tasks, now)
     some = models.some_tasks(recipe, tasks, effort.prompts)
     each = some[: max(1, recipe.grpo.prompts * recipe.grpo.group // effort.samples)]
-    sampler = through(models.sampler_of(policy))
-    say(
-        f"preflight: sampling {len(some)} prompts x {effort.samples} on the {policy.stage} policy, twice over"
-    )
+    sampler = models.sampler_of(policy)
+    say(f"preflight: sampling {len(some)} prompts x {effort.samples} of the {policy.stage} policy")
     try:
+        m = replace(m, noise=models.noise(sampler, each, recipe, effort.samples))  # compiles
         sampled, pace = models.samples(sampler, some, recipe, effort.samples, policy.ready, now)
-        m = replace(m, samples=sampled, noise=models.noise(sampler, each, recipe, effort.samples))
+        m = replace(m, samples=sampled)
         m = replace(m, agreement=models.agreement(policy, sampler, each, recipe, effort.samples))
     except (MemoryError, RuntimeError) as error:
         if not models.no_room(error):
             raise
-        return replace(
-            m, why=dict.fromkeys(("sampling", "steps"), "no room to sample"), out_of_memory="sampling"
-        )
+        return replace(m, out_of_memory="sampling")
     where = run.root if run is not None else Path("runs")
     m = replace(m, storage=models.storage(policy, tasks, sampled.row_bytes, where, free))
     if not effort.steps:
@@ -117,11 +110,12 @@ def judged(recipe: Recipe, m: Measured) -> Findings:
     found: list[Finding] = []
     if "model" in m.why:
         found.append(red("model", m.why["model"], "correct model.name, or the folder it names"))
-    if m.data is not None:
-        found.append(rules.data(m.data, recipe.data.max_dropped))
-    elif "model" not in m.why:
-        found.append(red("data", m.why["data"], "correct the source or the section data"))
     left: dict[str, Finding | None] = {
+        "data": rules.data(m.data, recipe.data.max_dropped) if m.data else None
+    }
+    if "data" in m.why:
+        left["data"] = red("data", m.why["data"], "correct the source or the section data")
+    left |= {
         "reward": rules.reward(m.probe, m.samples) if m.probe else None,
         "judge": rules.judge(m.judged) if m.judged else None,
         "prompts": rules.prompts(m.prompts) if m.prompts else None,
@@ -161,7 +155,7 @@ def judged(recipe: Recipe, m: Measured) -> Findings:
         )
     if m.storage is not None:
         left["disk"] = budget.disk(m.storage, recipe, counts, m.sft_steps)
-    why = next(iter(m.why.values()), m.out_of_memory or "not asked for")
+    why = "there was no room" if m.out_of_memory else next(iter(m.why.values()), "not asked for")
     for name, finding in left.items():
         if finding is None:
             finding = amber(name, f"not measured: {why}", "mend that first, then ask again")

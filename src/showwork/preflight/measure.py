@@ -107,7 +107,7 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
         for i, row in enumerate(rows):
             right[i, : len(row.tokens)] = row.tokens
         trained: Any = reference(policy.model, size, pad, how.temperature)
-        parts = [np.asarray(trained(left[at], right[at])) for at in _micro(len(rows), recipe)]
+        parts = [np.asarray(trained(left[at], right[at])) for at in _parts(len(rows), size, recipe)]
     finally:
         set_adapter(policy.model, kept)
     found = np.concatenate(parts)
@@ -145,7 +145,7 @@ def samples(
     now: Callable[[], float],
 ) -> tuple[Samples, float]:
     """`size` completions for each task as GRPO samples them, no more at once than GRPO has; with the seconds
-    for one completion (the fastest call, since the first one compiles)."""
+    for one completion (the fastest call, since a first one compiles)."""
     how, mix = recipe.grpo, unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0})
     each = max(1, how.prompts * how.group // size)
     graded: list[list[Graded]] = []
@@ -276,10 +276,11 @@ def _summary(
     )
 
 
-def _micro(rows: int, recipe: Recipe) -> list[slice]:
-    """The rows in parts of no more than a micro-batch of GRPO, all of one size where that divides them."""
-    size = min(rows, (recipe.grpo.micro_prompts or recipe.grpo.prompts) * recipe.grpo.group)
-    return [slice(at, min(at + size, rows)) for at in range(0, rows, size)]
+def _parts(rows: int, size: int, recipe: Recipe) -> list[slice]:
+    """The rows in parts of whole groups of `size`, as many as a micro-batch of GRPO has rows, but at least one."""
+    micro = (recipe.grpo.micro_prompts or recipe.grpo.prompts) * recipe.grpo.group
+    step = max(1, micro // size) * size
+    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
 
 
 def _steps(times: Sequence[float]) -> Steps:

@@ -74,7 +74,7 @@ def amount(recipe: Recipe, train: int, traces: int) -> Finding:
         return amber(
             "data amount", said, "tasks are seen again; watch the dev share of right answers", figures
         )
-    if traces < recipe.sft.traces:
+    if traces < recipe.sft.traces and recipe.grpo.start == "sft":
         mend = f"sft.traces of {traces} says what there is; more need other sources or levels"
         return amber("data amount", said, mend, figures)
     return green("data amount", said, figures)
