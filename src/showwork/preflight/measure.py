@@ -277,7 +277,7 @@ def _summary(
 
 
 def _parts(rows: int, size: int, recipe: Recipe) -> list[slice]:
-    """The rows in parts of whole groups of `size`, as many as a micro-batch of GRPO has rows, but at least one."""
+    """The rows in parts of whole groups of `size`, of about as many rows as GRPO's micro-batches have."""
     micro = (recipe.grpo.micro_prompts or recipe.grpo.prompts) * recipe.grpo.group
     step = max(1, micro // size) * size
     return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]
