@@ -27,7 +27,8 @@ from showwork.train.groups import Groups, advantages, refilled, sample_groups, s
 from showwork.train.grpo import grpo
 from showwork.train.leg import Leg
 from showwork.train.loss import LOSS, Examples, policy_loss, reference
-from showwork.types import Graded, Sampling, Score, Stopped, Task
+from showwork.types import Completion, Graded, Sampling, Score, Stop, Stopped, Task
+from showwork.verify.grade import grade
 
 pytestmark = TUNIX
 HOW = Grpo(steps=3, prompts=4, group=4, learning_rate=5e-3, warmup=0.0, beta=0.05, max_tokens=16)
@@ -276,6 +277,20 @@ def test_a_reward_that_raises_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> 
 def test_wrong_sizes_are_said_before_anything_is_done() -> None:
     with pytest.raises(ValueError, match="micro_prompts is 3, which does not divide"):
         Watched(HOW.model_copy(update={"micro_prompts": 3}))
+
+
+def test_the_share_that_a_judge_has_answered_is_of_those_in_form() -> None:
+    task = tasks()[0]
+    form = "<reasoning>Step 1: x. Therefore, y.</reasoning><answer>1</answer>"
+    graded = [
+        grade(task, Completion(task.id, i, text, (1,), None, Stop.END))
+        for i, text in enumerate((form, form, "none", form, form))
+    ]
+    said = [1.0, None, 0.0, None, 0.5]  # the third is malformed: 0, and nobody was asked
+    judged = [Score(task.id, i, {"judge/a": value, "format": 0.0}, 0.0) for i, value in enumerate(said)]
+    assert module.judged(graded, judged) == {"judged": 0.5}
+    assert math.isnan(module.judged(graded[2:3], judged[2:3])["judged"])
+    assert module.judged(graded, [Score(task.id, 0, {"format": 0.0}, 0.0)] * 5) == {}
 
 
 def groups(*totals: Sequence[float], first: int = 0) -> Groups:

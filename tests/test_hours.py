@@ -13,7 +13,7 @@ from showwork.stages import run_all
 from test_stages import ROOT, SMALL
 
 pytestmark = TUNIX
-STEPS, FAST, SLOW = 40, 30.0, 90.0  # GRPO's, and seconds that each of them takes at first and later on
+STEPS, FAST, SLOW = 60, 30.0, 90.0  # GRPO's, and seconds that each of them takes at first and later on
 
 
 def test_a_run_whose_pace_drops_to_a_third_ends_inside_its_hours_with_evaluation_and_report(
@@ -36,6 +36,7 @@ def test_a_run_whose_pace_drops_to_a_third_ends_inside_its_hours_with_evaluation
         "grpo.eval_every=20",
         "grpo.refill=false",
         "grpo.micro_prompts=2",
+        "watch.dead.action=off",
     ]
     recipe = load(ROOT / "recipes" / "tiny.yaml", [*SMALL, *more])
     session = Session(Deadline(clock(), recipe.hours, reserved=6.0), lambda: time_passes(), clock)

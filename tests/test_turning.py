@@ -2,7 +2,6 @@
 
 import io
 import json
-import socket
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,8 @@ from showwork.types import Stopped
 from test_stages import ROOT, SMALL, showwork
 
 pytestmark = TUNIX
-# Five steps; any KL at all breaks the bound, which can be told after three of them.
-FIVE = [*SMALL, "grpo.steps=5", "grpo.eval_every=2", "grpo.learning_rate=1e-3", "watch.kl.bound=0"]
+# Five steps; any entropy breaks the bound, which can be told after three of them.
+FIVE = [*SMALL, "grpo.steps=5", "grpo.eval_every=2", "grpo.micro_prompts=4", "watch.entropy.bound=100"]
 
 
 def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: Path) -> None:
@@ -29,8 +28,8 @@ def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: 
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "grpo" / "done.json").read_text())
     # Saved after step 2; steps 1 to 3 break the bound, and so do 1, 2 and 3 again after going back to step 2.
-    assert info["turned"]["step"] == 3 and info["turned"]["to"] == 2 and info["turned"]["name"] == "kl"
-    assert info["steps"] == 3 and info["kept"] == 2 and info["ended"].startswith("the KL divergence is")
+    assert info["turned"]["step"] == 3 and info["turned"]["to"] == 2 and info["turned"]["name"] == "entropy"
+    assert info["steps"] == 3 and info["kept"] == 2 and info["ended"].startswith("the entropy is")
     rows, gone = (
         {row["step"]: row for row in read_jsonl(tmp_path / "grpo" / name)[0]}
         for name in ("metrics.jsonl", "abandoned.jsonl")
@@ -65,14 +64,14 @@ def test_before_the_first_checkpoint_it_goes_back_to_the_start(tmp_path: Path) -
         assert [r["learning_rate"] for r in rows] == [r["learning_rate"] / 2 for r in gone]
 
 
-def test_a_judge_that_is_silent_pauses_the_run(tmp_path: Path) -> None:
-    with socket.socket() as closed:  # bound and not listening: nobody answers, and nobody else takes the port
-        closed.bind(("127.0.0.1", 0))
-        judge = ["reward.preset=rubric", f"judge.base_url=http://127.0.0.1:{closed.getsockname()[1]}/v1"]
-        judge += ["judge.retries=0", "judge.timeout=2", "judge.patience=2", f"judge.cache={tmp_path / 'c'}"]
-        judge += ["watch.judge.bound=2", "watch.kl.action=off", "grpo.micro_prompts=null"]
-        done = showwork("run", "recipes/tiny.yaml", *FIVE, *judge, "--dir", str(tmp_path / "run"), "--quiet")
-    assert done.returncode == 75, done.stderr
-    said = done.stderr.splitlines()[-1]
-    assert "the judge has not answered in the last 2 steps; step 2 of 5 is saved" in said
-    assert len(list((tmp_path / "run" / "checkpoints" / "grpo" / "steps").glob("step-00000002.*"))) == 1
+def test_a_pause_saves_the_step_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """As where a judge is silent: what is wrong can be mended from outside."""
+    # Nothing is in form after so little SFT, so that every group is dead.
+    pause = [*SMALL, "grpo.steps=5", "watch.dead.bound=2", "watch.dead.action=pause"]
+    command = ("run", "recipes/tiny.yaml", *pause, "--dir", str(tmp_path), "--quiet")
+    for step in (2, 3):
+        done = showwork(*command)
+        assert done.returncode == 75, done.stderr
+        said = done.stderr.splitlines()[-1]
+        assert "in the last 2 steps no group had" in said and f"step {step} of 5 is saved" in said
+        assert len(read_jsonl(tmp_path / "grpo" / "metrics.jsonl")[0]) == step

@@ -27,7 +27,7 @@ BROKEN = {
     "gradient": rows(*[{"skipped": 1.0, "kl": NAN, "entropy": float("nan")}] * 3),
     "hacking": rows(dev(0.6), {}, dev(0.71, 0.99), {}, dev(0.60, 1.0)),
     "dead": rows(*[{"live": 0.0}] * 10),
-    "judge": rows(*[{"coverage/judge/a": 0.0, "coverage/judge/b": 0.0}] * 3),
+    "judge": rows({"judged": 0.0}, {"judged": NAN}, {"judged": 0.0}, {"judged": 0.0}),
 }
 FINE = {
     "kl": [
@@ -46,9 +46,9 @@ FINE = {
     ],
     "dead": [rows(*[{"live": 0.0}] * 9), rows(*[{"live": 0.0}] * 9, {"live": 0.1})],
     "judge": [
-        rows(*[{"coverage/judge/a": 0.0, "coverage/judge/b": 0.1}] * 9),
-        rows(*[{"coverage/judge/a": 0.0}] * 2),
-        rows(*[{"coverage/process": 0.0}] * 9),  # no judge is asked
+        rows({"judged": 0.0}, {"judged": 0.0}, {"judged": 0.01}),
+        rows({"judged": 0.0}, {"judged": 0.0}, {"judged": NAN}),  # nothing was in form: it was not asked
+        rows(*[{"coverage/judge/a": 0.0}] * 9),
     ],
 }
 

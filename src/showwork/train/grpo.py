@@ -331,6 +331,7 @@ class _Report:
         for name in scores[0].parts:
             metrics[f"reward/{name}"] = _mean([s.parts[name] for s in scores])
             metrics[f"coverage/{name}"] = float(np.mean([s.parts[name] is not None for s in scores]))
+        metrics |= judged(graded, scores)
         metrics["contract"] = float(np.mean([g.contract for g in graded]))
         metrics["format"] = float(np.mean([not g.trace.faults for g in graded]))
         metrics["tokens"] = float(np.mean([len(g.completion.tokens) for g in graded]))
@@ -341,6 +342,16 @@ class _Report:
         trainer: Any = self.learner.rl_cluster.actor_trainer
         with self.learner.ledger.phase("checkpoint"):
             self.leg.after(step + 1, lambda: snapshot(trainer))
+
+
+def judged(graded: Sequence[Graded], scores: Sequence[Score]) -> dict[str, float]:
+    """Where a judge is asked, the share of the completions in form that it has scored: about others it is not
+    asked. NaN where none is in form."""
+    parts = [name for name in scores[0].parts if name.startswith("judge/")]
+    asked = [s for g, s in zip(graded, scores, strict=True) if not g.trace.faults]
+    return (
+        {"judged": _mean([float(any(s.parts[p] is not None for p in parts)) for s in asked])} if parts else {}
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float:

@@ -98,11 +98,11 @@ def _dead(rows: Rows, bound: float) -> str | None:
 
 
 def _judge(rows: Rows, bound: float) -> str | None:
-    last = rows[-math.ceil(bound) :]
-    asked = [name for name in rows[-1] if name.startswith("coverage/judge/")]
-    if not asked or len(last) < bound or any(row.get(name, 1) > 0 for row in last for name in asked):
+    asked = [share for row in rows if not math.isnan(share := float(row.get("judged", math.nan)))]
+    last = asked[-math.ceil(bound) :]
+    if len(last) < bound or any(last):
         return None
-    return f"the judge has not answered in the last {len(last)} steps"
+    return f"the judge has not answered in the last {len(last)} steps that asked it"
 
 
 def _median(rows: Rows, name: str) -> float | None:
