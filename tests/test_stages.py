@@ -190,3 +190,19 @@ def test_bad_input_is_one_line_and_exit_code_2(overrides: list[str], words: str,
     assert done.returncode == 2, done.stderr
     assert words in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "data" / "done.json").exists()
+
+
+def test_a_real_model_is_looked_at_first_and_red_stops_the_run(tmp_path: Path) -> None:
+    """The tiny model's files in a folder are a real model. The directory stays free for a mended recipe."""
+    assets = ROOT / "src" / "showwork" / "assets" / "tiny"
+    command = ("run", "recipes/tiny.yaml", *SMALL, "--dir", str(tmp_path), f"model.name={assets}")
+    red = showwork(*command, "grpo.max_tokens=4", "evaluate.max_tokens=4")
+    assert red.returncode == 2, red.stderr
+    said = " ".join(red.stderr.split())
+    assert "checks are red; first completion length:" in said and "--accept preflight" in said
+    assert not (tmp_path / "data").exists() and (tmp_path / "preflight.json").exists()
+    mended = showwork(
+        *command, "grpo.max_tokens=128", "evaluate.max_tokens=128", "sft.traces=32", "grpo.steps=1"
+    )
+    assert mended.returncode == 0, mended.stderr
+    assert json.loads((tmp_path / "preflight" / "done.json").read_text())["light"] in ("green", "amber")

@@ -28,8 +28,8 @@ Extra = Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]]
 @dataclass(frozen=True, slots=True)
 class Session:
     """`stop` gives the reason to leave at the next chance, or None; `accept` names what may have changed
-    since the last checkpoint ("code", "data", "base"), though the run will not end in the same numbers then.
-    """
+    since the last checkpoint ("code", "data", "base"), though the run will not end in the same numbers then,
+    or "preflight" for a run that begins though preflight is red."""
 
     deadline: Deadline
     stop: Callable[[], str | None] = lambda: None

@@ -1,9 +1,9 @@
 """The stages of a run, each `(Recipe, Run, Session, Screen) → None`, each done once: a stage whose
 `done.json` is there is not done again. Everything a stage needs of another it reads from the run directory.
 
-Order: prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary → report; without sft
-where GRPO starts at the base. What a person sees of them goes through `Screen`; when they leave and from
-where they go on is the `Session`'s.
+Order: preflight (real models) → prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary
+→ report; without sft where GRPO starts at the base. What a person sees of them goes through `Screen`; when
+they leave and from where they go on is the `Session`'s.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from showwork.evaluate.harness import gold_bound, paired, require_gold, summaris
 from showwork.evaluate.table import stage_table
 from showwork.model.load import device, load
 from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
+from showwork.preflight.check import preflight
 from showwork.provenance import provenance
 from showwork.recipe import Recipe, identity
 from showwork.record import Record, read_record, record, task_row
@@ -26,6 +27,7 @@ from showwork.run import TEST, Run, append_jsonl, read_json, read_jsonl, write_j
 from showwork.score.judge import score_judged
 from showwork.score.mix import mix_of
 from showwork.session import Session
+from showwork.show.preflight import findings as preflight_table
 from showwork.show.report import write_report
 from showwork.show.screen import Screen
 from showwork.training import grpo, sft
@@ -40,6 +42,7 @@ def run_all(
     """Every stage in order; returns the summary that `evaluate/summary.json` holds. Raises Stopped where the
     session ends before the run does."""
     began = time.time()
+    look_ahead(recipe, run, session, screen)
     if run.done("report") is None:
         here = provenance(device(), {}, command)
         add_leg(run, {k: here[k] for k in ("showwork", "commit", "changes", "python", "device", "command")})
@@ -64,6 +67,23 @@ def run_all(
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """The stages that a recipe's model goes through, the base included."""
     return STAGES if recipe.grpo.start == "sft" else ("base", "grpo")
+
+
+def look_ahead(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+    """Preflight, where the model is a real one and a mistake costs hours. Raises ValueError for what is red,
+    unless the session accepts it; the run directory is then still free for a mended recipe."""
+    if recipe.model.name == "tiny" or run.done("preflight") or run.done("data"):
+        return
+    screen.stage("preflight")
+    found = preflight(recipe, run, screen.say)
+    screen.table(preflight_table(found, f"preflight of {recipe.name}"))
+    if found.red and "preflight" not in session.accept:
+        first = found.red[0]
+        raise ValueError(
+            f"preflight: {len(found.red)} of {len(found.found)} checks are red; first {first.name}: "
+            f"{first.measured}; {first.mend} (or go on all the same with --accept preflight)"
+        )
+    run.mark_done("preflight", {"minutes": found.minutes, "light": found.light})
 
 
 def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = ()) -> None:
