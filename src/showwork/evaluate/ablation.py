@@ -130,12 +130,14 @@ def outcome(read: Record) -> dict[str, Any]:
 def figures(outcomes: Sequence[Outcome], training: Sequence[Row] = ()) -> dict[str, Any]:
     """The figures of one run: every metric over its test tasks, and what its GRPO steps (`training`, rows of
     `grpo/metrics.jsonl`) say: the mean shares of groups that were dead as drawn and live after refills, the
-    mean length, and the last KL divergence. None: could not be measured, or there was no GRPO."""
+    mean number of prompts drawn in a step, the mean length, and the last KL divergence. None: could not be
+    measured, or there was no GRPO."""
     out: dict[str, Any] = {"n": len(outcomes)}
     out |= {name: share([m.of(o) for o in outcomes]) for name, m in METRICS.items()}
     out["truncated"] = share([_counted("truncated")(o) for o in outcomes])
-    for key, name in {"dead_groups": "dead_groups", "live": "live", "training_tokens": "tokens"}.items():
-        out[key] = _mean([row.get(name) for row in training])
+    for name in ("dead_groups", "live", "drawn"):
+        out[name] = _mean([row.get(name) for row in training])
+    out["training_tokens"] = _mean([row.get("tokens") for row in training])
     out["kl"] = training[-1].get("kl") if training else None
     return out
 
