@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 RECIPE ?= recipes/tiny.yaml
 
-.PHONY: run test test-full check format bench chaos lock clean
+.PHONY: run test test-full check format bench chaos endurance lock clean
 
 run: $(READY)
 	$(BIN)/showwork run $(RECIPE)
@@ -46,6 +46,10 @@ lock:
 	build/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	    --extra judge --extra symbolic --extra play --extra video --extra test -o requirements.lock pyproject.toml
+
+# Thousands of small GRPO steps: does a run hold more memory, files or disk with every one?
+endurance: $(READY)
+	$(BIN)/python tests/endurance.py --steps 2000
 
 clean:
 	rm -rf build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -13,11 +13,11 @@ import chaos
 def test_a_run_that_is_killed_in_every_stage_ends_the_same(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     chaos.finish(whole)
-    assert chaos.wait_for(broken, "checkpoints/sft/steps/step-*3.*", signal.SIGKILL) == -signal.SIGKILL
+    assert chaos.wait_for(broken, "checkpoints/sft/steps/step-00000003.*", signal.SIGKILL) == -signal.SIGKILL
     assert chaos.stage(broken) == "sft"
     assert chaos.wait_for(broken, "evaluate/test/sft/partial.jsonl", signal.SIGTERM) == chaos.STOPPED
-    assert chaos.wait_for(broken, "checkpoints/grpo/steps/step-*2.*", signal.SIGKILL) == -signal.SIGKILL
-    assert chaos.wait_for(broken, "checkpoints/grpo/steps/step-*4.*", signal.SIGTERM) == chaos.STOPPED
+    assert chaos.wait_for(broken, "checkpoints/grpo/steps/step-00000002.*", signal.SIGKILL) == -signal.SIGKILL
+    assert chaos.wait_for(broken, "checkpoints/grpo/steps/step-00000004.*", signal.SIGTERM) == chaos.STOPPED
     assert chaos.stage(broken) == "grpo"
     chaos.finish(broken)
     assert chaos.differences(whole, broken) == []
