@@ -34,12 +34,12 @@ LAYERS = (
     ("stages",),
     ("verbs", "process"),
     ("ablate", "trial"),
-    ("options", "views", "ablation_verb", "checks"),
+    ("options", "views", "ablation_verb", "checks", "play"),
     ("cli",),
 )
 # A run directory belongs to one recipe; verbs share their options.
 ALSO = {("run", "recipe"), ("relay", "run")}
-ALSO |= {(verb, "options") for verb in ("views", "ablation_verb", "checks")}
+ALSO |= {(verb, "options") for verb in ("views", "ablation_verb", "checks", "play")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400

@@ -19,6 +19,7 @@ import typer
 
 from showwork.ablation_verb import ablations
 from showwork.options import AsJson, Debug, Quiet, print_json
+from showwork.play import player
 from showwork.process import STOPPED, asked_to_stop, set_up_jax
 from showwork.types import Stopped
 from showwork.views import views
@@ -263,6 +264,7 @@ def judge(
 
 app.add_typer(views)  # report, show, compare
 app.add_typer(ablations)  # ablate
+app.add_typer(player)  # play
 
 
 def _train(
