@@ -107,7 +107,8 @@ def open_target(name: str, alone: bool) -> Opened:
     short = name if name == "tiny" else path.resolve().name
     # The tiny model was never told the format in words, and would not understand them.
     prompt = Settings().prompt if name == "tiny" else "format"
-    model = open_model(short, policy(base.model, base.tokenizer).stream, prompt)
+    about = "as it ships, before SFT and GRPO" if name == "tiny" else ""
+    model = open_model(short, policy(base.model, base.tokenizer).stream, prompt, about)
     return Opened([model], [], SOURCES["worked"](WorkedSource(test=60), "test", 0))
 
 

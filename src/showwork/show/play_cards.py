@@ -202,6 +202,7 @@ def _sample(graded: Graded, name: str, cut: bool = False) -> dict[str, Any]:
         "read": graded.trace.lenient,
         "gold": graded.task.answer,
         "verdict": graded.verdict.value,
+        "lenient": graded.lenient.value,
         "sign": VERDICTS.get(graded.verdict.value, "?"),
         "right": graded.contract,
         "reason": graded.reason,

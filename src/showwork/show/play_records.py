@@ -14,7 +14,7 @@ from showwork.show.play_cards import records
 from showwork.show.report_data import ORDER, Line, Stage, read_stage
 from showwork.types import Verdict
 
-PAGE = 5  # records that are shown at once
+PAGE = 6  # records that are shown at once
 ANY = "all"
 
 

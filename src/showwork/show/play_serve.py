@@ -68,7 +68,7 @@ def serve(page: Any, host: str, port: int | None) -> str:
             run_history=False,
             max_file_size="1kb",
             footer_links=[],
-            theme=Base(primary_hue="blue", neutral_hue="slate", font=own, font_mono=mono),
+            theme=_plain(Base(primary_hue="blue", neutral_hue="slate", font=own, font_mono=mono)),
             head=f"<style>{style}</style><script>{script}</script>",
             app_kwargs={
                 "middleware": [Middleware(guarded, host in _LOCAL)],
@@ -80,6 +80,28 @@ def serve(page: Any, host: str, port: int | None) -> str:
         where = f"{host}:{port}" if port else host
         raise ValueError(f"{where}: cannot be used ({error}); give another --host or --port") from None
     return url
+
+
+def _plain(theme: Any) -> Any:
+    """The theme with one frame around what is written in, and none around that."""
+    return theme.set(
+        block_border_width="0px",
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_padding="0px",
+        block_info_text_size="*text_sm",
+        input_border_width="1px",
+        input_border_color="#8a94a0",
+        input_border_color_dark="#6b7580",
+        input_background_fill="#f5f7f9",
+        input_background_fill_dark="#1d2125",
+        layout_gap="1rem",
+        body_background_fill="#ffffff",
+        body_background_fill_dark="#14171a",
+        background_fill_primary_dark="#14171a",
+        background_fill_secondary_dark="#1d2125",
+        border_color_primary_dark="#3a4149",
+    )
 
 
 def guarded(app: App, local: bool) -> App:

@@ -4,6 +4,7 @@ The page is Gradio's; its pieces are made by `play_cards`, models are asked thro
 in is bounded here. How the page is served, and what may leave it, is `play_serve`.
 """
 
+import json
 import math
 import os
 import threading
@@ -46,7 +47,7 @@ def build(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     import gradio as gr
 
-    about = f"{len(books)} run{'' if len(books) == 1 else 's'}" if books else ""
+    about = f"of {' and '.join(book.name for book in books)}" if books else ""
     with gr.Blocks(title="showwork playground", analytics_enabled=False) as page:
         _html(heading([f"{m.name}{f' · {m.about}' if m.about else ''}" for m in models], about))
         with gr.Tabs():
@@ -117,7 +118,7 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
                 1,
                 step=1,
                 label="Samples",
-                info="how many answers, if not at 0",
+                info="of each model",
                 elem_id="samples",
             )
             tokens = gr.Slider(
@@ -135,7 +136,8 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
         names = gr.CheckboxGroup(
             list(models), value=list(models), label="Models", elem_id="models", visible=len(models) > 1
         )
-    message, board = _html(name="message"), _html(name="board")
+    message = _html(name="message")
+    board = _html(note("Choose an example or write a question, then press Ask (or Ctrl+Enter)."), "board")
 
     def on_ask(
         question: Any,
@@ -181,15 +183,20 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
         if (stop := stops.get(str(request.session_hash))) is not None:
             stop.set()
 
-    def on_example(index: Any) -> tuple[str, str]:
-        task = known[int(_number(index, 0, len(known) - 1))]
-        return task.question, task.answer
-
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     inputs = [question, gold, temperature, n, tokens, seed, names]
     go.click(on_ask, inputs, [message, board], js=_CUT, concurrency_limit=AT_ONCE, **hidden)
     end.click(on_stop, None, None, queue=False, **hidden)
-    examples.click(on_example, [examples], [question, gold], queue=False, **hidden)
+    # In the browser: an example is there before anybody can press a button. An answer that belongs to an
+    # example leaves with its question.
+    pairs = json.dumps([[task.question, task.answer] for task in known])
+    examples.click(None, [examples], [question, gold], js=f"(i) => {pairs}[i] ?? ['', '']")
+    question.input(
+        None,
+        [question, gold],
+        [gold],
+        js=f"(q, a) => {pairs}.some((one) => one[1] === a && one[0] !== q) ? '' : a",
+    )
 
 
 def _check_tab() -> None:
@@ -216,7 +223,7 @@ def _check_tab() -> None:
             with gr.Row():
                 go = gr.Button("Check", variant="primary", elem_id="check-go", min_width=90)
                 example = gr.Button("Example", elem_id="check-example", min_width=90)
-    board = _html(name="checked")
+    board = _html(note("Paste some work, or take the example, then press Check (or Ctrl+Enter)."), "checked")
 
     def on_check(trace: Any, question: Any, gold: Any) -> str:
         texts = {"trace": (trace, MAX_CHARS), "question": (question, QUESTION), "right answer": (gold, GOLD)}
@@ -226,7 +233,7 @@ def _check_tab() -> None:
 
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     go.click(on_check, [trace, question, gold], [board], js=_CUT, concurrency_limit=4, **hidden)
-    example.click(lambda: EXAMPLE, None, [trace, question, gold], queue=False, **hidden)
+    example.click(None, None, [trace, question, gold], js=f"() => {json.dumps(EXAMPLE)}")
 
 
 # A trace with a slip in it, which the last line inherits.
@@ -256,11 +263,11 @@ def _records_tab(tab: Any, books: Mapping[str, Book]) -> None:
         )
         failure = gr.Dropdown([ANY, *FAILURES], value=ANY, label="Class", elem_id="r-class", min_width=160)
         words = gr.Textbox(label="Text or id", lines=1, max_lines=1, elem_id="r-words", min_width=160)
-    board = _html(name="records")
     with gr.Row(elem_classes="pager"):
-        back = gr.Button("← Previous", elem_id="r-back", min_width=90)
-        where = gr.Number(1, precision=0, minimum=1, label="Page", elem_id="r-page", min_width=90)
-        on = gr.Button("Next →", elem_id="r-next", min_width=90)
+        back = gr.Button("← Back", elem_id="r-back", min_width=90, scale=1)
+        where = gr.Number(1, precision=0, minimum=1, label="Page", elem_id="r-page", min_width=90, scale=1)
+        on = gr.Button("Next →", elem_id="r-next", min_width=90, scale=1)
+    board = _html(name="records")
 
     def on_open(name: Any) -> tuple[Any, Any]:
         try:
