@@ -175,7 +175,7 @@ def findings(
     held: dict[str, dict[str, Outcome]] = {}
 
     def outcomes(row: Row) -> dict[str, Outcome]:
-        key = f"{row['key']}/{row['stage']}"
+        key = str(row["sha256"])
         if key not in held:
             held[key] = {o["id"]: o for o in read(row)}
         return held[key]

@@ -1,13 +1,14 @@
 """Where an ablation is kept: its ledger, the outcomes that rows point to, and its runs.
 
     ledger.jsonl                    one row for each change and seed that was tried; only added to
-    outcomes/<key>-<stage>.jsonl    what became of each test task
+    outcomes/<run>-<hash>.jsonl     what became of each test task
     runs/<label>/                   a run directory each; once the row is there, only needed to look closer
 
 What rows and outcomes hold is said in `evaluate.ablation`.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from showwork.evaluate.ablation import Outcome, Row, newest
 from showwork.evaluate.changes import Arm, Job
-from showwork.run import Run, RunError, append_jsonl, read_jsonl, write_jsonl
+from showwork.run import Run, RunError, append_jsonl, read_jsonl, to_json, write_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +52,17 @@ class Place:
 
     def keep(self, arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, str]:
         """Write an arm's outcomes; what its row must say to find them again."""
-        path = self.root / "outcomes" / f"{arm.job.key}-{arm.stage}.jsonl"
-        write_jsonl(path, outcomes)
-        return {"outcomes": path.relative_to(self.root).as_posix(), "sha256": _sha(path)}
+        content = "".join(json.dumps(to_json(o), ensure_ascii=False) + "\n" for o in outcomes).encode()
+        sha = hashlib.sha256(content).hexdigest()
+        path = self.root / "outcomes" / f"{arm.job.label}-{arm.stage}-{sha[:8]}.jsonl"
+        write_bytes(path, content)
+        return {"outcomes": path.relative_to(self.root).as_posix(), "sha256": sha}
 
     def outcomes(self, row: Row) -> list[dict[str, Any]]:
         """The outcomes that a row points to. Raises RunError where they are not the ones it was written
         with."""
         path = self.root / str(row["outcomes"])
         rows, _ = read_jsonl(path)
-        if _sha(path) != row["sha256"]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
             raise RunError(f"{path}: is not what the ledger's row of {row['change']} was written with")
         return rows
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -64,17 +64,16 @@ shared.
 
 
 def terminal(found: Sequence[Found]) -> RenderableType:
-    """The findings in 80 columns or a little more."""
+    """The findings in 80 columns; below each family what is not there."""
     parts: list[RenderableType] = []
     for family in found:
         table = _table(f"{family.name}: {family.question}")
         table.add_column("", no_wrap=True)
-        table.add_column("seeds", justify="right", no_wrap=True)
         shown = [c for c in COLUMNS if c[3]]
         for heading, *_ in shown:
             table.add_column(_short(heading), justify="right", no_wrap=True)
         for side in family.sides:
-            cells = (_name(side, family), _seeds(side), *(c[2](side.figures.get(c[1])) for c in shown))
+            cells = (_name(side, family), *(c[2](side.figures.get(c[1])) for c in shown))
             table.add_row(*(Text(printable(cell)) for cell in cells))
         differences = _table(None)
         for i, heading in enumerate(("change", "metric", "difference", "p", "verdict")):
@@ -133,11 +132,19 @@ def _family(ablation: Ablation, family: Found) -> list[str]:
         "| change | metric | difference [95 %] | by seed | p (Holm) | verdict |",
         "|---|---|---:|---:|---:|---|",
     ]
-    for one in family.compared:
-        title = METRICS[one.metric].title
+    for one in (c for c in family.compared if c.metric in family.tested):
         by_seed = ", ".join(_signed(d, one.metric) for d in one.difference.by_seed)
-        cells = [one.change, title, points(one), by_seed, _p(one), one.verdict]
+        cells = (one.change, METRICS[one.metric].title, points(one), by_seed, _p(one), one.verdict)
         lines.append("| " + " | ".join(_cell(c) for c in cells) + " |")
+    others = [m for m in METRICS if m not in family.tested]
+    lines += ["", "Not tested:", ""]
+    lines += [
+        "| change | " + " | ".join(METRICS[m].title for m in others) + " |",
+        "|---" + "|---:" * len(others) + "|",
+    ]
+    for change in dict.fromkeys(c.change for c in family.compared):
+        own = {c.metric: points(c) for c in family.compared if c.change == change}
+        lines.append("| " + " | ".join(_cell(c) for c in (change, *(own.get(m, "-") for m in others))) + " |")
     lines.append("")
     for name, change in how.changes.items():
         what = ", ".join(f"`{text}`" for text in change.set) or "nothing else"
