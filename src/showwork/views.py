@@ -1,4 +1,4 @@
-"""The verbs that only look at runs: `report`, `show`, `compare`. None of them needs JAX.
+"""The verbs that only look at runs: `report`, `show`, `compare`, `video`. None of them needs JAX.
 
 They are part of the command line (`cli.py` takes them in); whatever is heavy is imported inside its verb.
 """
@@ -64,3 +64,52 @@ def compare(
         print_json([asdict(pair) | {"verdict": pair.verdict} for pair in found])
     else:
         Console().print(compared(stages, sides, found), highlight=False)
+
+
+@views.command()
+def video(
+    run: RunFolder,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="where it goes [RUN/video]")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="no longer than that; 180 at most")] = 180.0,
+    speech: Annotated[bool, typer.Option("--speech/--no-speech", help="use a voice, if there is one")] = True,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make the film of a run (film.mp4, captions, narration), and its one-page write-up.
+
+    --json prints the film's structure, each figure with its source, and renders nothing.
+    """
+    from showwork.run import read_run
+    from showwork.show.film.scenes import shortened, told_whole
+    from showwork.show.film.speech import find_voice
+    from showwork.show.film.write import RATE, ffmpeg, write_texts, write_video
+    from showwork.show.film.write import as_json as structure
+    from showwork.show.screen import Screen
+    from showwork.show.writeup import write_writeup
+
+    opened = read_run(run)
+    whole = told_whole(opened)
+    film = shortened(whole, seconds)
+    if as_json:
+        print_json(structure(film))
+        return
+    ffmpeg()  # before anything is written: without it there is no film
+    folder = out or opened.folder("video")
+    screen, voice = Screen(quiet=quiet), find_voice() if speech else None
+    for remark in film.remarks:
+        screen.say(remark)
+    write_texts(film, folder)
+    write_writeup(whole, folder)
+    frames = round(film.seconds * RATE)
+    with screen.progress(f"film, {film.seconds:.0f} s", frames) as advance:
+        spoken = write_video(film, folder / "film.mp4", voice, done=advance)
+    if speech and not spoken:
+        screen.say(
+            "the film is silent: no voice (espeak-ng, piper or say) works here; its captions are in it"
+        )
+    if not quiet:
+        made = folder / "film.mp4"
+        print(f"{made} ({made.stat().st_size / 1e6:.1f} MB); beside it film.vtt, writeup.md, writeup.pdf")

@@ -68,7 +68,8 @@ def architecture(facts: Facts) -> Scene:
         model, tuple(_stack(of)), of.layers if of else (), tuple(_block(of, rank, lora)), flow, _FORM
     )
     source = f"{of.file} · recipe.json" if of else "recipe.json; the model's config is not at hand"
-    return Scene("architecture", "The model", say("What is trained, and how"), sentences, content, source)
+    title = say("What is trained, and how")
+    return Scene("architecture", "The model", title, sentences, content, source, rank=1)
 
 
 def _family(of: Shape) -> Quote:

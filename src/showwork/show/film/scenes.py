@@ -5,6 +5,7 @@ Which task is shown is a rule's choice; a scene that the run has nothing for is 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from showwork.evaluate.failures import Failure, transition
 from showwork.run import Run
@@ -54,10 +55,20 @@ PANEL = 420  # characters of a completion that a third of the picture can show
 
 
 def film_of(run: Run, seconds: float = LONGEST) -> Film:
-    """The film of a run, not longer than `seconds`.
+    """The film of a run, not longer than `seconds`. Raises what `told_whole` and `fit` raise."""
+    return shortened(told_whole(run), seconds)
 
-    Raises ValueError where no stage has been evaluated, for damaged files, for a run whose summary is not
-    that of its stages, and where `seconds` are too few for what must be told or more than `LONGEST`.
+
+def shortened(whole: Film, seconds: float) -> Film:
+    """A film without what `fit` leaves out, no longer than `seconds`. Raises what `fit` raises."""
+    return replace(whole, scenes=fit(whole.scenes, seconds))
+
+
+def told_whole(run: Run) -> Film:
+    """All that the run gives to tell, however long that takes.
+
+    Raises ValueError where no stage has been evaluated, for damaged files, and for a run whose summary is
+    not that of its stages.
     """
     facts = read_facts(run)
     used: set[str] = set()
@@ -73,7 +84,7 @@ def film_of(run: Run, seconds: float = LONGEST) -> Film:
         _result(facts, used),
     ]
     film_name = name(facts.found.name, "recipe.json", "/name").text
-    return Film(film_name, fit([s for s in scenes if s is not None], seconds), tuple(_remarks(facts)))
+    return Film(film_name, tuple(s for s in scenes if s is not None), tuple(_remarks(facts)))
 
 
 def _remarks(facts: Facts) -> list[str]:
@@ -105,9 +116,11 @@ def _title(facts: Facts) -> Scene:
     packages = provenance.get("packages")
     tunix = packages.get("google-tunix") if isinstance(packages, dict) else None
     if isinstance(tunix, str):
-        facts_.append(say("trained with Tunix ", name(tunix, "provenance.json", "/packages/google-tunix")))
+        engine = say("trained with Tunix ", name(tunix, "provenance.json", "/packages/google-tunix"))
+        facts_.append(engine)
     if device := provenance.get("device"):
-        facts_.append(say("device: ", name(str(device), "provenance.json", "/device", 40)))
+        where = say("on ", name(str(device), "provenance.json", "/device", 40))
+        facts_[-1:] = [say(facts_[-1], " ", where)] if isinstance(tunix, str) else [facts_[-1], where]
     facts_.append(say("measured on ", of_stage(facts, facts.last, "count", "n"), " held-out tasks"))
     done = [(s, facts.run.folder(s) / "done.json") for s in ("sft", "grpo")]
     spent = [(s, m) for s, path in done if (m := read_value(facts, path, "tenth", "minutes"))]

@@ -18,7 +18,7 @@ _FASTEST = 2.0  # how much faster a sentence may be made
 
 
 def find_voice() -> str | None:
-    """The first voice that is installed, by its path; piper counts only where `PIPER_MODEL` names its model."""
+    """The path of the first voice that is installed; piper counts only with its model in `PIPER_MODEL`."""
     for name in VOICES:
         path = shutil.which(name)
         if path is not None and (name != "piper" or os.environ.get("PIPER_MODEL")):
