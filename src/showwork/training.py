@@ -21,7 +21,7 @@ from showwork.session import Session
 from showwork.show.screen import Screen
 from showwork.train.checkpoint import Saved
 from showwork.train.grpo import grpo as train_grpo
-from showwork.train.ledger import Ledger
+from showwork.train.ledger import Ledger, shares
 from showwork.train.leg import Leg
 from showwork.train.metrics import metrics
 from showwork.train.sft import examples, planned_steps
@@ -60,6 +60,7 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
             model, base.tokenizer, rows, worked_rows, recipe.sft, recipe.seed, on_step, leg, ledger
         )
     _keep(run, "sft", recipe, adapter(model))
+    screen.say(f"sft: {_time_spent(run, 'sft')}")
     run.mark_done("sft", {"minutes": leg.minutes, "steps": steps})
 
 
@@ -140,6 +141,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
             leg.close()
             steps, ended = turn.step, turn.trouble.reason
             screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
+    screen.say(f"grpo: {_time_spent(run, 'grpo')}")
     last = how.choose == "last" and ended is None
     if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
         best.adapter = start
@@ -150,6 +152,12 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
         screen.say("kept: the adapter that GRPO began with")
     kept = steps if last else best.step
     return {"minutes": leg.minutes, "steps": steps, "kept": kept, "turned": leg.turned, "ended": ended}
+
+
+def _time_spent(run: Run, stage: str) -> str:
+    kept = read_jsonl(run.seconds(stage))[0] if run.seconds(stage).exists() else []
+    rows = [{k: v for k, v in row.items() if k != "step"} for row in kept]
+    return f"{sum(row['total'] for row in rows) / max(1, len(rows)):.2f} s a step: {shares(rows)}"
 
 
 def _turn_back(turn: TurnBack, rows: list[Any], run: Run, leg: Leg, best: "_Best", screen: Screen) -> None:

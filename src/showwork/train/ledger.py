@@ -5,11 +5,27 @@ happens here; what is measured is whatever runs inside `phase`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import jax
+
+
+def shares(rows: Iterable[Mapping[str, float]]) -> str:
+    """What several `take`s come to, the largest first, in words.
+
+    >>> shares([{"rollout": 2.0, "update": 1.0, "total": 4.0}, {"rollout": 1.0, "other": 0.0, "total": 1.0}])
+    'rollout 60 %, update 20 %'
+    """
+    spent: dict[str, float] = {}
+    for row in rows:
+        for name, seconds in row.items():
+            spent[name] = spent.get(name, 0.0) + seconds
+    total = spent.pop("total", 0.0) or 1.0
+    parts = sorted(((seconds / total, name) for name, seconds in spent.items()), reverse=True)
+    return ", ".join(f"{name} {share:.0%}".replace("%", " %") for share, name in parts if share >= 0.005)
+
 
 _COMPILE = "/jax/core/compile/"  # tracing, lowering and compiling of jitted functions
 _compiled = [0.0]  # seconds in this process; JAX tells listeners, and has no public way to take one off
