@@ -3,6 +3,7 @@ while sampling is what the trainer computes."""
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from showwork.model.logprobs import attention, group_logprobs, token_logprobs
 from showwork.model.lora import merged
 from showwork.model.sampler import Policy, policy
 from showwork.train.groups import step_seed
-from showwork.types import Prompt, Sampling, Stop
+from showwork.types import Completion, Prompt, Sampling, Stop
 
 pytestmark = TUNIX
 ENDS = (1, *range(106, 150))
@@ -203,6 +204,30 @@ def test_the_sampler_gives_completions() -> None:
             assert c.stop is (Stop.END if c.tokens[-1] in tokenizer().ends else Stop.LENGTH)
             assert "<end_of_turn>" not in c.text
     assert sampler().sample([], 2, HOT) == []
+
+
+def test_a_stream_ends_as_what_is_sampled_at_once() -> None:
+    prompt, heard = Prompt("0", texts(4)[0]), list[list[Completion]]()
+    how = replace(HOT, max_tokens=40)
+    done = sampler().stream(prompt, 4, how, heard.append)
+    assert done == sampler().sample([prompt], 4, how)[0]
+    assert heard[-1] == done and 1 < len(heard) <= 3  # chunks of 16, the last one cut at 40
+    for before, after in pairwise(heard):
+        for a, b in zip(before, after, strict=True):
+            assert b.tokens[: len(a.tokens)] == a.tokens and len(a.tokens) <= how.max_tokens
+            assert a == b or a.stop is Stop.LENGTH
+
+
+def test_what_a_listener_raises_ends_the_stream() -> None:
+    heard: list[list[Completion]] = []
+
+    def leave(completions: list[Completion]) -> None:
+        heard.append(completions)
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        sampler().stream(Prompt("0", texts(4)[0]), 4, replace(HOT, max_tokens=40), leave)
+    assert len(heard) == 1
 
 
 def test_last_logits_alone_are_the_last_of_all() -> None:

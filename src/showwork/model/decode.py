@@ -10,7 +10,7 @@ Text, prompts and the engine's interfaces are elsewhere (`sampler.py`, `rollout.
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,11 +76,13 @@ def decode(
     *,
     pad: int,
     ends: tuple[int, ...],
+    on_chunk: Callable[[list[list[Decoded]]], None] | None = None,
 ) -> list[list[Decoded]]:
     """Sample `n` rows for each prompt (ids with their beginning-of-sequence id), in the prompts' order.
 
     `state` is `nnx.state(model)` of a model of that structure. Greedy at temperature 0; at most
-    `how.max_tokens` ids a row.
+    `how.max_tokens` ids a row. `on_chunk` gets the rows as far as they are after each chunk; what it raises
+    ends the decoding.
     """
     length = prompt_length(prompts)
     chunks = -(-how.max_tokens // CHUNK)
@@ -102,6 +104,11 @@ def decode(
     logprobs = np.zeros((len(index), chunks * CHUNK), np.float32)
     carry = (past, logits, jnp.zeros(len(of), bool))
     settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
+
+    def rows_until(step: int) -> list[list[Decoded]]:
+        out = [_cut(tokens[r, :step], logprobs[r, :step], ends) for r in range(len(index))]
+        return [out[p * n : (p + 1) * n] for p in range(len(prompts))]
+
     for chunk in range(chunks):
         carry, new_tokens, new_logprobs = _chunk(
             graph,
@@ -116,6 +123,8 @@ def decode(
         columns = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
         tokens[live, columns] = np.asarray(new_tokens)[: len(live)]
         logprobs[live, columns] = np.asarray(new_logprobs)[: len(live)]
+        if on_chunk is not None:
+            on_chunk(rows_until(min(columns.stop, how.max_tokens)))
         alive = np.flatnonzero(~np.asarray(carry[2])[: len(live)])
         if not len(alive):
             break
@@ -125,8 +134,7 @@ def decode(
             carry = _take(carry, jnp.asarray(keep))
             keys, shift = keys[keep], shift[keep]
             live = live[alive]
-    out = [_cut(tokens[r, : how.max_tokens], logprobs[r, : how.max_tokens], ends) for r in range(len(index))]
-    return [out[p * n : (p + 1) * n] for p in range(len(prompts))]
+    return rows_until(how.max_tokens)
 
 
 @dataclass(frozen=True, slots=True)

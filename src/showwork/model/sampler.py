@@ -1,9 +1,9 @@
 """The Sampler of a Tunix policy: prompts as text in, completions out, decoded in batches of bounded size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from showwork.model.decode import Structure, decode, structure
+from showwork.model.decode import Decoded, Structure, decode, structure
 from showwork.model.gemma import Gemma
 from showwork.model.lora import merged, without
 from showwork.model.tokenizer import Tokenizer
@@ -26,19 +26,37 @@ class Policy:
         ids = [self.tokenizer.encode_prompt(p.text) for p in prompts]
         pad, ends = self.tokenizer.pad, self.tokenizer.ends
         rows = decode(self.structure, merged(self.model), ids, n, how, pad=pad, ends=ends)
+        return [self._completions(prompt, group) for prompt, group in zip(prompts, rows, strict=True)]
+
+    def stream(
+        self, prompt: Prompt, n: int, how: Sampling, on_chunk: Callable[[list[Completion]], None]
+    ) -> list[Completion]:
+        """What `sample` gives for one prompt; `on_chunk` gets the completions as far as they are after every
+        few tokens (one that has not ended yet counts as cut). What it raises ends the sampling."""
+        pad, ends = self.tokenizer.pad, self.tokenizer.ends
+        (rows,) = decode(
+            self.structure,
+            merged(self.model),
+            [self.tokenizer.encode_prompt(prompt.text)],
+            n,
+            how,
+            pad=pad,
+            ends=ends,
+            on_chunk=lambda groups: on_chunk(self._completions(prompt, groups[0])),
+        )
+        return self._completions(prompt, rows)
+
+    def _completions(self, prompt: Prompt, rows: Sequence[Decoded]) -> list[Completion]:
         return [
-            [
-                Completion(
-                    task_id=prompt.task_id,
-                    sample=i,
-                    text=self.tokenizer.decode(row.tokens.tolist()),
-                    tokens=tuple(row.tokens.tolist()),
-                    logprobs=tuple(row.logprobs.tolist()),
-                    stop=Stop.END if row.ended else Stop.LENGTH,
-                )
-                for i, row in enumerate(group)
-            ]
-            for prompt, group in zip(prompts, rows, strict=True)
+            Completion(
+                task_id=prompt.task_id,
+                sample=i,
+                text=self.tokenizer.decode(row.tokens.tolist()),
+                tokens=tuple(row.tokens.tolist()),
+                logprobs=tuple(row.logprobs.tolist()),
+                stop=Stop.END if row.ended else Stop.LENGTH,
+            )
+            for i, row in enumerate(rows)
         ]
 
 
