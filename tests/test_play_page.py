@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ pytest.importorskip("gradio")
 SOON = 20_000  # milliseconds in which the page has to have answered
 expect.set_options(timeout=SOON)
 UNSEEN = re.compile("[\u202a-\u202e\u2066-\u2069\u200b-\u200f\x00\x1b\ud800-\udfff\u2028]")
-KNOWN = tasks(6)
+KNOWN = [*tasks(6), replace(tasks(1)[0], question=f"{HOSTILE[0]} {HOSTILE[1]} Why?")]
 ATTACK = " ".join(HOSTILE)
 
 
@@ -56,7 +56,7 @@ def echo(prompt: Prompt, sample: int) -> str:
 
 
 def solved(prompt: Prompt, sample: int) -> str:
-    """The known tasks' own solutions."""
+    """The solutions of the examples."""
     return next(render(gold(t)) for t in KNOWN if t.question in prompt.text)
 
 
@@ -391,6 +391,10 @@ def test_attacks_stay_text(opened: Opened) -> None:
         here = view.locator(part)
         assert here.locator("img, script, iframe, style, a, [onerror], [onfocus]").count() == 0
         assert not UNSEEN.search(here.evaluate("e => e.textContent"))
+    tab(view, "Ask")
+    view.locator("#examples button").last.click()
+    expect(view.locator("#question textarea")).to_have_value(KNOWN[-1].question)
+    assert view.locator("#examples img").count() == 0
     assert view.title() == "showwork playground"
 
 

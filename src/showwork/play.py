@@ -71,7 +71,9 @@ def play(
     names = targets or ["tiny"]
     if len(set(names)) < len(names):
         raise ValueError("a run or a model is given twice")
-    opened = [open_target(name, alone=len(names) == 1) for name in names]
+    opened = [
+        open_target(name, label, len(names) == 1) for name, label in zip(names, labels(names), strict=True)
+    ]
     models = [model for one in opened for model in one.models]
     known = _examples([task for one in opened for task in one.tasks])
     page = build(models, [book for one in opened for book in one.books], known, Limits(seconds=seconds))
@@ -89,7 +91,17 @@ def play(
         close_model(model)
 
 
-def open_target(name: str, alone: bool) -> Opened:
+def labels(names: Sequence[str]) -> list[str]:
+    """What targets are called on the page: the last part of their path, where that tells them apart.
+
+    >>> labels(["runs/a", "runs/b/", "tiny"]), labels(["a/export", "b/export"])
+    (['a', 'b', 'tiny'], ['a/export', 'b/export'])
+    """
+    short = [name if name == "tiny" else Path(name).resolve().name for name in names]
+    return short if len(set(short)) == len(short) else list(names)
+
+
+def open_target(name: str, label: str, alone: bool) -> Opened:
     """A run (its stages, as far as it has them) or a model by itself. `alone`: names need not say which run's
     a stage is. Raises ValueError for what is neither."""
     from showwork.data.sources import SOURCES
@@ -102,17 +114,16 @@ def open_target(name: str, alone: bool) -> Opened:
 
     path = Path(name)
     if path.is_dir() and not (path / "config.json").exists():
-        return _open_run(read_run(path), "" if alone else f"{path.resolve().name}/")
+        return _open_run(read_run(path), label, "" if alone else f"{label}/")
     base = load(name)
-    short = name if name == "tiny" else path.resolve().name
     # The tiny model was never told the format in words, and would not understand them.
     prompt = Settings().prompt if name == "tiny" else "format"
     about = "as it ships, before SFT and GRPO" if name == "tiny" else ""
-    model = open_model(short, policy(base.model, base.tokenizer).stream, prompt, about)
+    model = open_model(label, policy(base.model, base.tokenizer).stream, prompt, about)
     return Opened([model], [], SOURCES["worked"](WorkedSource(test=60), "test", 0))
 
 
-def _open_run(run: "Run", prefix: str) -> Opened:
+def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     """The policies of a run share its base's weights and compiled programs."""
     from showwork.model.lora import add_lora, load_adapter, set_adapter
     from showwork.model.sampler import Policy
@@ -134,7 +145,7 @@ def _open_run(run: "Run", prefix: str) -> Opened:
         set_adapter(model, load_adapter(run.adapter(stage))[0])
         policy = Policy(model, base.tokenizer, base.structure)
         models.append(open_model(f"{prefix}{stage}", policy.stream, recipe.model.prompt))
-    books = [Book(run.root, run.root.resolve().name)] if run.evaluations() else []
+    books = [Book(run.root, label)] if run.evaluations() else []
     tasks = tasks_of(run, "test") if (run.data / "test.jsonl").is_file() else []
     return Opened(models, books, tasks)
 

@@ -53,7 +53,8 @@ def serve(page: Any, host: str, port: int | None) -> str:
     mono = [Font(name) for name in ("ui-monospace", "DejaVu Sans Mono", "monospace")]
     style, script = ((_TEMPLATES / f"play.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     # Gradio looks whether its own page answers; a proxy has no part in that.
-    os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("no_proxy"), "127.0.0.1,localhost")))
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (others, "127.0.0.1,localhost")))
     try:
         _, url, _ = page.queue(max_size=QUEUE, api_open=False).launch(
             server_name=host,

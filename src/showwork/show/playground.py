@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from showwork.show.checked import printable
 from showwork.show.play_ask import Model, Phase, ask
 from showwork.show.play_cards import answers, asked, checked_trace, heading, note
 from showwork.show.play_records import ANY, FAILURES, VERDICTS, Book, Wish, browse, domains, stages
@@ -43,10 +44,12 @@ class Limits:
 def build(
     models: Sequence[Model], books: Sequence[Book], known: Sequence[Task], limits: Limits = Limits()
 ) -> Any:
-    """The page, as Gradio's `Blocks`. `known`: tasks that are offered as examples, with their answers."""
+    """The page, as Gradio's `Blocks`. Models, and books, have names of their own; `known`: tasks that are
+    offered as examples, with their answers."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     import gradio as gr
 
+    known = [t for t in known if printable(t.question + t.answer) == t.question + t.answer]
     about = f"of {' and '.join(book.name for book in books)}" if books else ""
     with gr.Blocks(title="showwork playground", analytics_enabled=False) as page:
         _html(heading([f"{m.name}{f' · {m.about}' if m.about else ''}" for m in models], about))
