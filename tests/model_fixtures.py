@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import sentencepiece
 from flax import nnx
-from tunix.models.gemma3.model import ModelConfig
 
 from showwork.data import worked
 from showwork.data.corpus import tokenizer_lines
+from showwork.model.config import Config
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention
 from showwork.model.lora import adapter, add_lora, set_adapter
@@ -50,9 +50,9 @@ def tokenizer() -> Tokenizer:
     )
 
 
-def config(window: int = 8) -> ModelConfig:
+def config(window: int = 8) -> Config:
     """Five local layers and a global one. The window is shorter than any sequence of these tests."""
-    return ModelConfig(
+    return Config(
         num_layers=6,
         num_embed=VOCABULARY,
         embed_dim=32,

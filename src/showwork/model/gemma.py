@@ -1,4 +1,4 @@
-"""Our Gemma 3: Tunix's module with what the engine asks of it.
+"""Our Gemma, 2 or 3: Tunix's Gemma 3 with what the engine asks of it and what Gemma 2 has otherwise.
 
 Logits of the last position only (a prefill needs no others, and at 262,144 pieces the others are most of
 its memory), masks made once instead of in every layer, and a past that is read where it lies, so that many
@@ -14,39 +14,29 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
-from tunix.models.gemma3.model import AttentionType, Gemma3, ModelConfig
+from tunix.models.gemma3.model import AttentionType, Gemma3
 
-from showwork.model.layers import Attention, FlatFeedForward
+from showwork.model.config import Config
+from showwork.model.layers import Attention, FlatFeedForward, Norm
 
 _NEVER = -2.0e38  # what a masked key's logit becomes; finite, so that a row without keys is not NaN
 
 
 class Gemma(Gemma3):
-    """Gemma 3; `decode_only_last_token` is the parameter Tunix's sampler looks for."""
+    """A Gemma as its config says; `decode_only_last_token` is the parameter Tunix's sampler looks for."""
 
     lora_scale = 0.0  # what the product of an adapter's factors is multiplied with; set where one is added
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+    def __init__(self, config: Config, *, rngs: nnx.Rngs):
         super().__init__(config, rngs=rngs)
-        for layer in self.layers:
-            stock = layer.attn
-            layer.attn = Attention(
-                num_heads=config.num_heads,
-                num_kv_heads=config.num_kv_heads,
-                features=config.embed_dim,
-                head_dim=config.head_dim,
-                attn_type=stock.attn_type,
-                sliding_window_size=stock.sliding_window_size,
-                rope_base_frequency=stock.rope_base_frequency,
-                rope_scale_factor=stock.rope_scale_factor,
-                query_pre_attn_norm=config.query_pre_attn_norm,
-                rngs=rngs,
-                shd_config=config.shd_config,
-                remat_config=config.remat_config,
-                param_dtype=config.param_dtype,
-            )
+        self.config = config
+        for i, layer in enumerate(self.layers):
+            layer.attn = Attention(config, config.local(i), rngs=rngs)
+            for name in ("pre_attention_norm", "post_attention_norm", "pre_ffw_norm", "post_ffw_norm"):
+                setattr(layer, name, _norm(config, rngs))
             if jax.default_backend() == "cpu":
                 layer.mlp = FlatFeedForward(config, rngs=rngs)
+        self.final_norm = _norm(config, rngs)
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]  (a mask is always given)
         self,
@@ -80,7 +70,15 @@ class Gemma(Gemma3):
                 )
         if decode_only_last_token:
             x = x[:, -1:]
-        return self.embedder.decode(self.final_norm(x)), None if cache is None else own
+        logits = self.embedder.decode(self.final_norm(x))
+        if (cap := self.config.logits_cap) is not None:
+            logits = cap * jnp.tanh(logits.astype(jnp.float32) / cap)
+        return logits, None if cache is None else own
+
+
+def _norm(config: Config, rngs: nnx.Rngs) -> Norm:
+    sharding: Any = config.shd_config.rms_norm_weight
+    return Norm(config.embed_dim, rngs=rngs, sharding=sharding, param_dtype=config.param_dtype)
 
 
 def _bias(mask: Bool[Array, "batch time keys"]) -> Float[Array, "batch 1 time 1 keys"]:

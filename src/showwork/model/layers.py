@@ -1,9 +1,10 @@
 """The layers of our Gemma where they differ from Tunix's: same parameters, same numbers, other work.
 
 Attention takes its mask ready-made (the model makes it once, not every layer), keeps its logits in float32,
-and reads a past that is not copied: a prefix that many rows share, through which gradients flow, or what was
-decoded before the present chunk. The feed-forward is reshaped for XLA's CPU backend and is Tunix's own
-elsewhere. Which layer is local and which global is the model's business (`gemma.py`).
+knows Gemma 2's soft cap and queries without a norm, and reads a past that is not copied: a prefix that many
+rows share, through which gradients flow, or what was decoded before the present chunk. Norms are computed in
+float32 whatever the weights are. The feed-forward is reshaped for XLA's CPU backend and is Tunix's own
+elsewhere. Which layer is local and which global is the config's business (`config.py`).
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
@@ -11,8 +12,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Int
 from tunix.models.gemma3 import model as tunix
+
+from showwork.model.config import Config
+
+
+class Norm(tunix.RMSNorm):
+    """The RMS norm in float32, in the dtype of what it is given (Tunix's takes the mean in bfloat16)."""
+
+    def __call__(self, x: Any) -> Any:
+        return super().__call__(x.astype(jnp.float32)).astype(x.dtype)
 
 
 class Attention(tunix.Attention):
@@ -23,6 +34,30 @@ class Attention(tunix.Attention):
     `new_k` and `new_v`, the keys and values of this call are written into them at `at`, and the buffers are
     what is attended to and returned; without, they are returned as they are.
     """
+
+    def __init__(self, config: Config, local: bool, *, rngs: nnx.Rngs):
+        super().__init__(
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            features=config.embed_dim,
+            head_dim=config.head_dim,
+            attn_type=tunix.AttentionType.LOCAL_SLIDING if local else tunix.AttentionType.GLOBAL,
+            sliding_window_size=config.sliding_window_size,
+            rope_base_frequency=config.local_base_frequency if local else config.global_base_frequency,
+            rope_scale_factor=config.local_scale_factor if local else config.global_scale_factor,
+            query_pre_attn_norm=config.query_pre_attn_norm,
+            rngs=rngs,
+            shd_config=config.shd_config,
+            remat_config=config.remat_config,
+            param_dtype=config.param_dtype,
+        )
+        self.scale = config.query_scalar**-0.5
+        self.cap = config.attention_cap
+        if config.normalised:
+            self._query_norm = Norm(config.head_dim, rngs=rngs, param_dtype=config.param_dtype)
+            self._key_norm = Norm(config.head_dim, rngs=rngs, param_dtype=config.param_dtype)
+        else:
+            self._query_norm = self._key_norm = _as_it_is
 
     def block(
         self,
@@ -38,7 +73,7 @@ class Attention(tunix.Attention):
             query, (key, value) = self.q_einsum(x), self.kv_einsum(x)
         rope = {"head_dim": self.head_dim, "base_frequency": self.rope_base_frequency}
         rope |= {"scale_factor": self.rope_scale_factor}
-        query = tunix.apply_rope(self._query_norm(query), segment_pos, **rope) * self.query_pre_attn_scalar
+        query = tunix.apply_rope(self._query_norm(query), segment_pos, **rope) * self.scale
         key = tunix.apply_rope(self._key_norm(key), segment_pos, **rope)
         own = {"k": key.transpose(0, 2, 3, 1), "v": value.swapaxes(1, 2)}
         if cache and "new_k" in cache:
@@ -51,7 +86,10 @@ class Attention(tunix.Attention):
         segments.append((own["k"], own["v"]))
         rows, time, heads, width = query.shape
         query = query.reshape(rows, time, key.shape[2], -1, width).swapaxes(1, 2)
-        logits = jnp.concatenate([_product(query, k, jnp.float32) for k, _ in segments], axis=-1) + attn_mask
+        logits = jnp.concatenate([_product(query, k, jnp.float32) for k, _ in segments], axis=-1)
+        if self.cap is not None:
+            logits = self.cap * jnp.tanh(logits / self.cap)
+        logits += attn_mask
         # Divided after the sum over values: one pass over [time, keys] less.
         weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
         total, begin = jnp.zeros_like(query), 0
@@ -61,6 +99,10 @@ class Attention(tunix.Attention):
         out = (total / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
         out = out.swapaxes(1, 2).reshape(rows, time, heads, width)
         return None if cache is None else own, self.attn_vec_einsum(out)
+
+
+def _as_it_is(x: Any) -> Any:
+    return x
 
 
 def _product(

@@ -7,14 +7,14 @@ is `train/pretrain.py`; its files are written and read by `load.py`.
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from tunix.models.gemma3.model import ModelConfig
 
+from showwork.model.config import Config
 from showwork.model.gemma import Gemma
 
 
-def tiny_config(vocabulary: int) -> ModelConfig:
+def tiny_config(vocabulary: int) -> Config:
     """1.3 million parameters at a vocabulary of 1,024."""
-    return ModelConfig(
+    return Config(
         num_layers=6,
         num_embed=vocabulary,
         embed_dim=128,
@@ -29,7 +29,7 @@ def tiny_config(vocabulary: int) -> ModelConfig:
     )
 
 
-def fresh(config: ModelConfig, seed: int) -> Gemma:
+def fresh(config: Config, seed: int) -> Gemma:
     """Random weights. Tunix leaves the MLP kernels at zero, where gate, up and down give each other zero
     gradients for ever; every matrix gets a normal of variance 1 / fan-in instead."""
     model = Gemma(config, rngs=nnx.Rngs(seed))
