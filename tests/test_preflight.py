@@ -271,9 +271,10 @@ def test_gold_that_cannot_be_read(healthy: Healthy, tmp_path: Path) -> None:
 
 
 def test_gold_that_fails_in_the_runs_own_files(healthy: Healthy, tmp_path: Path) -> None:
-    """The test set of a run, with the answer of one task changed on disk."""
+    """The test set of a run, with a step of one solution changed on disk."""
     with open_run(tmp_path / "run", RECIPE) as run:
-        test = [replace(t, answer="17") if i == 5 else t for i, t in enumerate(healthy.tasks.test)]
+        test = list(healthy.tasks.test)
+        test[5] = replace(test[5], solution=("2 + 2 = 5.", *(test[5].solution or ())))
         for name, tasks in (
             ("train_worked", healthy.tasks.train["worked"]),
             ("sft", healthy.tasks.sft),
@@ -286,6 +287,7 @@ def test_gold_that_fails_in_the_runs_own_files(healthy: Healthy, tmp_path: Path)
         _, data = texts.read_data(RECIPE, run, healthy.policy.tokenizer, lambda line: None, time.perf_counter)
     found = only_red(judged(RECIPE, replace(healthy.measured, data=data)))
     assert found.name == "data" and "1 fail: the gold solution of task" in found.measured
+    assert "'2 + 2 = 5', which is false" in found.measured
 
 
 def test_a_prompt_that_differs_between_stages(healthy: Healthy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,5 +193,5 @@ def _done(run: Run | None) -> frozenset[str]:
     """What of a run is done, by the names that `budget.hours` knows."""
     if run is None:
         return frozenset()
-    stages = [name for name in ("data", "sft", "grpo") if run.done(name)]
+    stages = [name for name in ("data", "sft", "grpo") if run.done(name) is not None]
     return frozenset([*stages, *(f"evaluate {stage}" for _, stage in run.evaluations())])

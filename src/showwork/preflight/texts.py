@@ -53,7 +53,7 @@ def read_data(
     gold: each solution as text, as ids, as text again, parsed and graded. Raises ValueError, one line, for
     data that cannot be prepared."""
     began = now()
-    if run is not None and run.done("data"):
+    if run is not None and run.done("data") is not None:
         train = {p.stem.removeprefix("train_"): _rows(p) for p in sorted(run.data.glob("train_*.jsonl"))}
         rest = [_rows(run.data / f"{name}.jsonl") for name in ("sft", "dev", "test")]
         tasks = Tasks(train, *rest)
