@@ -229,7 +229,9 @@ def test_bounds_cover_every_part() -> None:
 @pytest.mark.parametrize("change", sorted(ARMS))
 def test_an_ablation_of_the_reward_differs_from_tiny_in_its_reward_alone(change: str) -> None:
     tiny, recipe = load(RECIPES / "tiny.yaml"), ARMS[change]
-    assert tiny.model_copy(update={"seed": recipe.seed, "reward": recipe.reward}) == recipe
+    shorter = tiny.grpo.model_copy(update={"steps": recipe.grpo.steps})
+    own = {"seed": recipe.seed, "reward": recipe.reward, "grpo": shorter}
+    assert tiny.model_copy(update=own) == recipe
     whole, own = mix_of(ARMS["all_parts"].reward), mix_of(recipe.reward)
     assert set(whole.weights) - set(own.weights) == {change.removeprefix("no_")} - {"all_parts"}
     assert own.weights.items() <= whole.weights.items() and own.only_if.items() <= whole.only_if.items()

@@ -43,9 +43,13 @@ def trial(
     """Do what is left of a job, and write the rows of the arms that it decides.
 
     An error is a row too, for the arms of this run and of those that share its stages, and is raised again.
-    No row where it was only stopped (Stopped), cannot be opened (RunError), or finds a checkpoint of other
-    code (CheckpointError).
+    No row where it was only stopped (Stopped), cannot be opened (RunError), comes before the run whose stages
+    it shares (ValueError), or finds a checkpoint of other code (CheckpointError).
     """
+    if job.shares is not None and place.run(job.shares).done(f"evaluate/{TEST}/sft") is None:
+        raise ValueError(
+            f"{job.label} shares the stages of {job.shares.label}, which is not done; do it first"
+        )
     given = f"# {job.label}\n" + yaml.safe_dump(resolve(job.recipe), sort_keys=False)
     with open_run(place.run(job).root, job.recipe, given) as run:
         began = time.time()
