@@ -364,7 +364,7 @@ def test_a_sampler_at_another_temperature_than_the_trainer(healthy: Healthy) -> 
     sampler = Faulty(healthy.sampler, hotter)
     made = models.agreement(healthy.policy, sampler, healthy.some, RECIPE, 8)
     found = only_red(judged(RECIPE, replace(healthy.measured, agreement=made)))
-    assert found.name == "log-probabilities" and found.figures["mean"] > 0.02
+    assert found.name == "log-probabilities" and found.figures["p99"] > 0.19
 
 
 def test_a_sampler_that_has_not_the_trainers_adapter(healthy: Healthy) -> None:
@@ -434,7 +434,7 @@ def test_data_that_are_all_solved_or_never(healthy: Healthy, answer: str, mend: 
         (("grpo.learning_rate=1.0",), "learning rates", "grpo.learning_rate 1"),
         (("grpo.beta=50.0",), "beta", "grpo.beta 50"),
         (("grpo.micro_prompts=3",), "batches", "3 prompts at a time"),
-        (("grpo.steps=3000", "hours=1000"), "data amount", "GRPO draws 24000 of 200"),
+        (("grpo.steps=3000", "hours=1000"), "data amount", "GRPO draws 24000 of 199"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )

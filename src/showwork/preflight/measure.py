@@ -6,6 +6,7 @@ or the base where SFT is still to come; nothing of it is kept.
 """
 
 import itertools
+import math
 import os
 import resource
 from collections import Counter
@@ -40,9 +41,7 @@ from showwork.types import Graded, Sampler, Sampling, Score, Stop, Task
 from showwork.verify.grade import grade
 
 STEPS = 3  # of each training stage are made: the first compiles, the faster of the others is the pace
-_MOVED = (
-    0.02  # deviation of the noise that is put on a fresh adapter's B, so that agreement is of a moved one
-)
+_MOVED = 0.5  # size of the change that a fresh adapter is given before agreement is measured, in weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,12 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
     noise = np.random.default_rng(recipe.seed)
     fresh = all(not kept[name].any() for name in kept if name.endswith("_lora_b"))
     if fresh:
-        moved = {k: v + noise.normal(0, _MOVED, v.shape).astype(v.dtype) for k, v in sorted(kept.items())}
+        # A is about as large as the weights; B·A is rank terms, times alpha / rank.
+        size_of_b = _MOVED * recipe.model.lora.rank**0.5 / recipe.model.lora.alpha
+        moved = {
+            name: noise.normal(0, size_of_b, v.shape).astype(v.dtype) if name.endswith("_lora_b") else v
+            for name, v in sorted(kept.items())
+        }
         set_adapter(policy.model, moved)
     try:
         prompts = [prompt(t, recipe.model.prompt) for t in tasks]
@@ -115,8 +119,10 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
         np.abs(found[i, : len(row.tokens)] - np.array(row.logprobs or [np.nan] * len(row.tokens)))
         for i, row in enumerate(rows)
     ]
-    flat = np.nan_to_num(np.concatenate(apart), nan=np.inf)
+    flat = np.concatenate(apart)
     ended = sum(row.stop is Stop.END for row in rows)
+    if not np.isfinite(flat).all():
+        return Agreement(len(flat), ended, math.inf, math.inf, math.inf)
     return Agreement(len(flat), ended, float(flat.mean()), float(np.quantile(flat, 0.99)), float(flat.max()))
 
 
