@@ -30,16 +30,16 @@ LAYERS = (
     ("preflight",),
     ("show",),
     ("policies", "session"),
-    ("training",),
+    ("training", "export"),
     ("stages",),
     ("verbs", "process"),
     ("ablate", "trial"),
-    ("options", "views", "ablation_verb", "checks", "play"),
+    ("options", "views", "ablation_verb", "checks", "play", "export_verb"),
     ("cli",),
 )
 # A run directory belongs to one recipe; verbs share their options.
 ALSO = {("run", "recipe"), ("relay", "run")}
-ALSO |= {(verb, "options") for verb in ("views", "ablation_verb", "checks", "play")}
+ALSO |= {(verb, "options") for verb in ("views", "ablation_verb", "checks", "play", "export_verb")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400

@@ -1,7 +1,7 @@
 """What an adapter is to others: a merged Hugging Face folder, a PEFT adapter, a checkpoint of Tunix's own.
 
 Each function writes one format into an empty folder, from the base's folder and the adapter's float32 arrays.
-Reading them back and comparing is `compare.py`; when an export counts as done, and where it lies, is not
+Reading them back and comparing is `reread.py`; when an export counts as done, and where it lies, is not
 decided here.
 
 qwix keeps a factor as the module's einsum wants it: A is [in…, rank], B is [rank, out…], and the weight's
@@ -12,7 +12,7 @@ change is alpha / rank times their product. Hugging Face and PEFT have rows for 
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from showwork.model.gemma import Gemma
-from showwork.model.shards import Tensor, tensors, write_tensors
+from showwork.model.shards import FLOATS, Tensor, tensors, write_tensors
 from showwork.model.tokenizer import Tokenizer
 from showwork.trace import END_OF_TURN
 
@@ -128,37 +128,39 @@ def _path(name: str) -> list[str]:
 def write_merged(
     base: Path,
     tokenizer: Tokenizer,
-    arrays: Mapping[str, np.ndarray],
-    scale: float,
+    adapters: Sequence[tuple[Mapping[str, np.ndarray], float]],
     folder: Path,
     shard_bytes: int = SHARD,
 ) -> str:
-    """The base's folder with the adapter added to its weights: W + scale · B A, in float32, rounded once to
-    the dtype that the tensor has in the base. All else of the weights is copied byte by byte, the towers of a
-    model that sees among it. Returns the dtype of the weights that were changed.
+    """The base's folder with adapters added to its weights: W + Σ scale · B A for each (arrays, scale), in
+    float32, rounded once to the dtype that the tensor has in the base. All else is copied as it is, the tower
+    of a model that sees among it. Returns the dtype of the weights that were changed.
 
-    Raises ValueError where the base is no Hugging Face folder or the adapter does not fit it.
+    Raises ValueError where the base has no such files or an adapter does not fit it.
     """
     given = tensors(base)
-    added = factors(arrays)
-    places = {m[1]: name for name in given if (m := _LAYER.fullmatch(name)) and m[1] in added}
-    if lost := sorted(added.keys() - places.keys()):
-        raise ValueError(f"model {base}: has no tensor for {lost[0]}, which the adapter changes")
-    modules = {name: module for module, name in places.items()}
-    for name, module in modules.items():
-        a, b = added[module]
-        if given[name].shape != (len(b), a.shape[1]):
-            raise ValueError(f"model {base}: {name} is {given[name].shape}, not {(len(b), a.shape[1])}")
+    added = [(factors(arrays), np.float32(scale)) for arrays, scale in adapters]
+    layers = {m[1]: name for name in given if (m := _LAYER.fullmatch(name))}
+    changes: dict[str, list[tuple[np.ndarray, np.ndarray, np.float32]]] = {}
+    for found, scale in added:
+        for module, (a, b) in found.items():
+            name = layers.get(module)
+            if name is None:
+                raise ValueError(f"model {base}: has no tensor for {module}, which the adapter changes")
+            if given[name].shape != (len(b), a.shape[1]):
+                raise ValueError(f"model {base}: {name} is {given[name].shape}, not {(len(b), a.shape[1])}")
+            changes.setdefault(name, []).append((a, b, scale))
 
     def change(name: str, tensor: Tensor) -> np.ndarray | None:
-        if name not in modules:
+        if name not in changes:
             return None
-        a, b = added[modules[name]]
-        return tensor.array().astype(np.float32) + np.float32(scale) * (b @ a)
+        weight = tensor.array().astype(np.float32)
+        for a, b, scale in changes[name]:
+            weight += scale * (b @ a)
+        return weight
 
     write_tensors(folder, given, change, shard_bytes)
-    config = _read(base / "config.json")
-    (folder / "config.json").write_text(_json(config))
+    (folder / "config.json").write_text(_json(_read(base / "config.json")))
     generation = _read(base / "generation_config.json")
     ends = generation.get("eos_token_id", ())
     ends = ends if isinstance(ends, (list, tuple)) else (ends,)
@@ -169,7 +171,7 @@ def write_merged(
     }
     (folder / "generation_config.json").write_text(_json(generation))
     write_tokenizer(base, folder)
-    return {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}[given[next(iter(modules))].dtype]
+    return np.dtype(FLOATS[given[next(iter(changes))].dtype]).name
 
 
 def write_tokenizer(base: Path, folder: Path) -> None:
@@ -284,9 +286,7 @@ def read_tunix(model: Gemma, folder: Path) -> dict[str, np.ndarray]:
     if not steps:
         raise ValueError(f"{folder}: holds no checkpoint of an actor")
     path = (folder / "actor" / str(max(steps)) / "model_params").absolute()
-    want = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, np.float32), nnx.state(model, nnx.LoRAParam)
-    )
+    want = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, np.float32), nnx.state(model, nnx.LoRAParam))
     with ocp.StandardCheckpointer() as checkpointer:
         state: Any = checkpointer.restore(path, target=want)
     return {".".join(map(str, p)): np.array(leaf.get_value()) for p, leaf in nnx.to_flat_state(state)}
