@@ -294,7 +294,7 @@ def spoken(text: str) -> int:
     """How many words a text is when it is spoken, its numbers included: not fewer than that.
 
     >>> spoken("right on 87.8 percent of 1,319"), spoken("plus 5")
-    (12, 2)
+    (13, 2)
     """
     n = 0
     for word in text.split():
