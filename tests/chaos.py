@@ -166,7 +166,7 @@ def main() -> int:
             folder = where / f"broken-{legs}"
             round_ += 1
             how = signal.SIGTERM if rng.random() < 0.2 else signal.SIGKILL
-            code = interrupt(folder, rng.uniform(4, 30), how)
+            code = interrupt(folder, rng.uniform(4, max(30, seconds / 3)), how)
             if code is None:  # came to its end: compare, and begin another
                 found = differences(whole, folder)
                 print(
