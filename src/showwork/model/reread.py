@@ -26,7 +26,7 @@ from showwork.types import Prompt, Sampling
 
 # How far a logit may be from the policy's, as a share of the deviation of all its logits. Exact: the same
 # weights in the same program. Float32: the same numbers, added up in another order. Rounded: weights or
-# activations of 8 bits, a relative error of 2^-9 in each.
+# activations of 8 bits, a relative error of up to 2^-8 in each.
 EXACT, FLOAT32, ROUNDED = 1e-4, 1e-3, 0.1
 GREEDY = 32  # tokens that are compared of each greedy text
 

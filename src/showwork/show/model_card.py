@@ -93,7 +93,7 @@ def _results(run: Run, stage: str) -> str:
     return (
         f"On {own['n']} test tasks of the run, greedy: {rates}.\n\n{table.strip()}\n\n"
         "`contract`: right, in exactly the agreed form; `capability`: right for a forgiving reader; `sound`: "
-        "right with no false claim on the way; intervals are Wilson's at 95 %. One training seed: what another "
+        "right with no false claim on the way; intervals are Wilson's at 95 %. One seed: what another "
         "one would change is not in these intervals."
     )
 
