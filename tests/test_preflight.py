@@ -548,9 +548,6 @@ def showwork(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=280)
 
 
-@pytest.mark.skipif(
-    "preflight" not in (ROOT / "src/showwork/cli.py").read_text(), reason="the verb is not in yet"
-)
 def test_the_verb(tmp_path: Path) -> None:
     """G = 1 is red by the recipe's own schema; a red finding is exit code 2, with all the others shown."""
     done = showwork("recipes/tiny.yaml", "grpo.group=1", "--json")

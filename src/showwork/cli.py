@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from showwork.ablation_verb import ablations
+from showwork.checks import checks
 from showwork.options import AsJson, Debug, Quiet, print_json
 from showwork.play import player
 from showwork.process import STOPPED, asked_to_stop, set_up_jax
@@ -263,6 +264,7 @@ def judge(
 
 
 app.add_typer(views)  # report, show, compare
+app.add_typer(checks)  # preflight
 app.add_typer(ablations)  # ablate
 app.add_typer(player)  # play
 
@@ -367,7 +369,7 @@ def start() -> None:
     """The command as a process. Verbs that compute start it a second time with huge pages for the allocator:
     XLA's buffers are mapped and unmapped at every step, and on a CPU the page faults of a training step cost
     as much as its arithmetic. glibc reads this setting only when a process begins."""
-    computes = set(sys.argv[1:2]) & {"run", "pretrain", "eval", "ablate"}
+    computes = set(sys.argv[1:2]) & {"run", "pretrain", "eval", "ablate", "preflight"}
     if computes and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, "-m", "showwork.cli", *sys.argv[1:]])
