@@ -7,9 +7,9 @@ memory, open files and the size of the run directory over the steps. Memory may 
 """
 
 import argparse
-import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +28,7 @@ SMALL = [
     "grpo.group=2",
     "grpo.micro_prompts=2",
     "grpo.max_tokens=32",
-    "grpo.eval_every=500",
+    "grpo.eval_every=100",  # so that all there is to compile is compiled before step 200
     "watch.dead.action=off",
     "evaluate.max_tokens=32",
     "checkpoint.steps=50",
@@ -89,13 +89,16 @@ def main() -> int:
             return 1
         done = json.loads((folder / "grpo" / "done.json").read_text())
         late = [row for row in seen if row[0] >= FROM]
-        grown = max(row[1] for row in late) - late[0][1]
-        files = {row[2] for row in late}
-        per_step = [(b[3] - a[3]) / (b[0] - a[0]) for a, b in itertools.pairwise(late)]
+        steps, files = [row[0] for row in late], {row[2] for row in late}
+        # By a straight line: what is resident moves up and down by tens of MB as the system gives huge pages and
+        # takes cold ones back, and a checkpoint that is being written lies on the disk twice.
+        grown = statistics.linear_regression(steps, [row[1] for row in late]).slope * (steps[-1] - steps[0])
+        halves = late[: len(late) // 2], late[len(late) // 2 :]
+        disk = [statistics.linear_regression([r[0] for r in h], [r[3] for r in h]).slope for h in halves]
         print(
-            f"{done['steps']} steps in {done['minutes']:.1f} min; after step {late[0][0]}: memory grew by at "
-            f"most {grown:.1f} MB, open files {min(files)} to {max(files)}, {min(per_step):.0f} to "
-            f"{max(per_step):.0f} bytes a step on disk"
+            f"{done['steps']} steps in {done['minutes']:.1f} min; from step {steps[0]} to {steps[-1]}: memory grew "
+            f"by {grown:.1f} MB ({min(r[1] for r in late):.0f} to {max(r[1] for r in late):.0f}), open files "
+            f"{min(files)} to {max(files)}, {disk[0]:.0f} and then {disk[1]:.0f} bytes a step on disk"
         )
         return int(grown > GROWTH or max(files) - min(files) > 2 or done["steps"] != chosen.steps)
 
