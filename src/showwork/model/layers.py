@@ -53,11 +53,12 @@ class Attention(tunix.Attention):
         )
         self.scale = config.query_scalar**-0.5
         self.cap = config.attention_cap
+        self.normalised = config.normalised
         if config.normalised:
             self._query_norm = Norm(config.head_dim, rngs=rngs, param_dtype=config.param_dtype)
             self._key_norm = Norm(config.head_dim, rngs=rngs, param_dtype=config.param_dtype)
         else:
-            self._query_norm = self._key_norm = _as_it_is
+            del self._query_norm, self._key_norm
 
     def block(
         self,
@@ -73,8 +74,10 @@ class Attention(tunix.Attention):
             query, (key, value) = self.q_einsum(x), self.kv_einsum(x)
         rope = {"head_dim": self.head_dim, "base_frequency": self.rope_base_frequency}
         rope |= {"scale_factor": self.rope_scale_factor}
-        query = tunix.apply_rope(self._query_norm(query), segment_pos, **rope) * self.scale
-        key = tunix.apply_rope(self._key_norm(key), segment_pos, **rope)
+        if self.normalised:
+            query, key = self._query_norm(query), self._key_norm(key)
+        query = tunix.apply_rope(query, segment_pos, **rope) * self.scale
+        key = tunix.apply_rope(key, segment_pos, **rope)
         own = {"k": key.transpose(0, 2, 3, 1), "v": value.swapaxes(1, 2)}
         if cache and "new_k" in cache:
             at = cache["at"]
@@ -99,10 +102,6 @@ class Attention(tunix.Attention):
         out = (total / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
         out = out.swapaxes(1, 2).reshape(rows, time, heads, width)
         return None if cache is None else own, self.attn_vec_einsum(out)
-
-
-def _as_it_is(x: Any) -> Any:
-    return x
 
 
 def _product(

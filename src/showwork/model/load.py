@@ -9,7 +9,7 @@ elsewhere.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,16 +87,8 @@ def load(name: str, *, dtype: Dtype = "auto", placement: Placement | None = None
         at.setdefault(path, []).append(key)
     # File by file, not layer by layer: on a slow disk each file is read once and in order.
     for path, leaf in sorted(nnx.to_flat_state(state), key=lambda item: str(files[at[item[0]][0]].path)):
-        parts = [from_file(key, files[key].read(), config) for key in at[path]]
-        value = np.stack(parts) if len(parts) > 1 else parts[0]
-        value = np.ascontiguousarray(value.astype(config.param_dtype, copy=False))
-        del parts
-        where = (
-            placement
-            if isinstance(placement, Sharding) or placement is None
-            else placement(path, value.shape)
-        )
-        leaf.set_value(jax.device_put(value, where))
+        value = _value([files[key] for key in at[path]], at[path], config)
+        leaf.set_value(jax.device_put(value, _sharding(placement, path, value.shape)))
         del value
     return Base(_with_adapters(nnx.merge(graph, state), source), tokenizer, folder)
 
@@ -126,6 +118,24 @@ def _dtype(dtype: Dtype, folder: Path) -> Any:
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" or folder == TINY else "bfloat16"
     return {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[dtype]
+
+
+def _sharding(placement: Placement | None, path: ParameterPath, shape: Shape) -> Sharding | None:
+    return placement if placement is None or isinstance(placement, Sharding) else placement(path, shape)
+
+
+def _value(tensors: Sequence["_Tensor"], keys: Sequence[str], config: Config) -> np.ndarray:
+    """A parameter in its dtype, out of its tensors, read one by one (each may have another dtype)."""
+    made: np.ndarray | None = None
+    for i, (tensor, key) in enumerate(zip(tensors, keys, strict=True)):
+        part = from_file(key, tensor.read(), config)
+        if len(tensors) == 1:
+            return np.ascontiguousarray(part, config.param_dtype)
+        if made is None:
+            made = np.empty((len(tensors), *part.shape), config.param_dtype)
+        made[i] = part
+    assert made is not None
+    return made
 
 
 def _check_tokenizer(tokenizer: Tokenizer, config: Config, folder: Path) -> None:

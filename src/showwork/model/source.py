@@ -14,8 +14,9 @@ TINY = Path(__file__).resolve().parents[1] / "assets" / "tiny"
 # What is fetched of a repository: no second copy of the weights in another format.
 _WANTED = ["config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json"]
 _WANTED += ["tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_KAGGLE = re.compile(r"(kaggle:)?[\w.-]+/[\w.-]+/[\w.-]+/[\w.-]+(/\d+)?")
+_PART = r"[A-Za-z0-9][\w.-]*"
+_HUB = re.compile(rf"{_PART}/{_PART}(@[\w./-]+)?")
+_KAGGLE = re.compile(rf"(kaggle:)?{_PART}(/{_PART}){{3}}(/\d+)?")
 _STAGES = ("grpo", "sft")  # the later one first
 _DEEP = 8  # runs on runs on …
 
@@ -58,7 +59,7 @@ def _find(name: str, deep: int) -> Source:
     path, _, stage = name.rpartition(":") if re.search(r":\w+$", name) else (name, "", "")
     if (Path(path) / "recipe.json").is_file() and not (Path(path) / "config.json").is_file():
         return _run(Path(path), stage, deep)
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Source(_checked(Path(name), name))
     if _KAGGLE.fullmatch(name):
         return Source(_checked(_from_kaggle(name.removeprefix("kaggle:")), name))
@@ -105,6 +106,7 @@ def _checked(folder: Path, name: str) -> Path:
 def _from_hub(name: str) -> Path:
     """The folder of a hub repository, downloaded where it is not there yet. Cached: one process works with
     one snapshot."""
+    import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -130,7 +132,7 @@ def _from_hub(name: str) -> Path:
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no"
         why = f"the hub answered with status {status}; try again later"
-    except OSError as error:
+    except (OSError, httpx.HTTPError) as error:
         why = f"it could not be downloaded ({type(error).__name__}: {_line(error)})"
     raise ValueError(f"model {name}: {why}")
 

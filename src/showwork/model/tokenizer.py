@@ -1,15 +1,19 @@
 """The tokenizer of a model folder: text to ids and back, and the ids that mean something to the engine.
 
-Wraps a SentencePiece file as Gemma ships it (`tokenizer.model`). Chat text is made in `trace.py`; nothing
+Wraps a SentencePiece file as Gemma ships it (`tokenizer.model`), or the `tokenizer.json` that `transformers`
+writes, where there is no other. Chat text is made in `trace.py`; nothing
 here knows about tags or turns beyond the ids of the control pieces.
 """
 
 import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
+import tokenizers
 
 # Gemma 3's own layout: control ids first, the turn marks at 105 and 106. The tiny vocabulary keeps it, so
 # that every path which handles ids is the one real models take.
@@ -21,14 +25,15 @@ _USER_PIECES = [
     "<end_of_turn>",
     "\n",
 ]
+_IMAGE = "<image_soft_token>"
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """A SentencePiece processor with the ids the engine needs. `ends` are the ids that end a completion:
-    end of sequence and end of turn."""
+    """A SentencePiece processor, or what `tokenizer.json` gives in its place, with the ids the engine needs.
+    `ends` are the ids that end a completion: end of sequence and end of turn."""
 
-    processor: sentencepiece.SentencePieceProcessor
+    processor: Any
     pad: int
     bos: int
     ends: tuple[int, ...]
@@ -62,21 +67,51 @@ class Tokenizer:
         stop = next((k for k, i in enumerate(ids) if i in self.ends), len(ids))
         shown = [i not in (self.pad, self.bos) for i in ids[:stop]]
         kept = [int(i) for i, show in zip(ids, shown, strict=False) if show]
-        found = self.processor.DecodeIdsAsProto(kept)
-        lengths = iter([len(piece.surface) for piece in found.pieces])
+        text, surfaces = _surfaces(self.processor, kept)
+        lengths = iter(surfaces)
         own = [next(lengths) if show else 0 for show in shown] + [0] * (len(ids) - stop)
-        return found.text, tuple(itertools.accumulate(own))
+        return text, tuple(itertools.accumulate(own))
+
+
+@dataclass(frozen=True, slots=True)
+class Fast:
+    """A tokenizer of the `tokenizers` library behind the two calls of SentencePiece's that are used here."""
+
+    inner: tokenizers.Tokenizer
+
+    def EncodeAsIds(self, text: str) -> list[int]:
+        return self.inner.encode(text, add_special_tokens=False).ids
+
+    def DecodeIds(self, ids: Sequence[int]) -> str:
+        return self.inner.decode(ids, skip_special_tokens=False)
+
+
+def _surfaces(processor: Any, ids: list[int]) -> tuple[str, list[int]]:
+    """The text of the ids, and how many of its characters each id gives; of a character that is spelled in
+    bytes the last one gives it."""
+    if not isinstance(processor, Fast):
+        found = processor.DecodeIdsAsProto(ids)
+        return found.text, [len(piece.surface) for piece in found.pieces]
+    text, reached = processor.DecodeIds(ids), [0]
+    for k in range(1, len(ids) + 1):
+        known = processor.DecodeIds(ids[:k])
+        whole = k == len(ids) or text.startswith(known)
+        reached.append(max(reached[-1], len(known)) if whole else reached[-1])
+    return text, [b - a for a, b in itertools.pairwise(reached)]
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read `tokenizer.model` of a model folder.
+    """Read `tokenizer.model` of a model folder, or `tokenizer.json` where there is only that.
 
     Raises ValueError, one line, where the file is missing, unreadable or has no end-of-turn piece.
     """
     file = folder / "tokenizer.model"
     if not file.is_file():
+        if (folder / "tokenizer.json").is_file():
+            return _read_json(folder)
         raise ValueError(
-            f"model {folder}: no tokenizer.model there; a Gemma folder has one beside config.json"
+            f"model {folder}: no tokenizer.model and no tokenizer.json there; a Gemma folder has one of them "
+            "beside config.json"
         )
     processor = sentencepiece.SentencePieceProcessor()
     try:
@@ -91,6 +126,26 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(
         processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), len(processor)
     )
+
+
+def _read_json(folder: Path) -> Tokenizer:
+    try:
+        tree = json.loads((folder / "tokenizer.json").read_bytes())
+        # Gemma 3's stands for an image and lies behind the embedding's last row: no text may become it.
+        tree["added_tokens"] = [t for t in tree["added_tokens"] if t["content"] != _IMAGE]
+        tree["model"]["vocab"].pop(_IMAGE, None)
+        inner = tokenizers.Tokenizer.from_str(json.dumps(tree))
+    except Exception as error:  # the library raises bare Exceptions
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"model {folder}: tokenizer.json cannot be read ({said})") from None
+    ids = [inner.token_to_id(name) for name in ("<pad>", "<bos>", "<eos>", "<end_of_turn>")]
+    if None in ids:
+        raise ValueError(
+            f"model {folder}: tokenizer.json lacks <pad>, <bos>, <eos> or <end_of_turn>; is it a Gemma "
+            "tokenizer?"
+        )
+    size = max(inner.get_vocab().values()) + 1
+    return Tokenizer(Fast(inner), ids[0], ids[1], (ids[2], ids[3]), size)
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> bytes:

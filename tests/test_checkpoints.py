@@ -1,0 +1,325 @@
+"""Real checkpoints: sharded, of mixed dtypes, of three families; to which device, in which dtype; and what is
+said of one that cannot be loaded."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import SingleDeviceSharding
+from safetensors.numpy import load_file, save_file
+
+from model_files import GEMMA2, GEMMA3, HEAD, MIXED, named, rounded, tokenizer_json, write
+from model_fixtures import TUNIX, VOCABULARY, lora, tokenizer, tokenizer_model
+from showwork.model.config import config_json, read_config
+from showwork.model.decode import decode, structure
+from showwork.model.load import fingerprint, load
+from showwork.model.logprobs import attention
+from showwork.model.lora import adapter, add_lora, merged, save_adapter
+from showwork.types import Sampling
+
+pytestmark = TUNIX
+INDEX = "model.safetensors.index.json"
+PART = "model-00002-of-00003.safetensors"
+VISION = {
+    "vision_tower.vision_model.embeddings.patch_embedding.bias": np.zeros(3, np.float32),
+    "multi_modal_projector.mm_soft_emb_norm.weight": np.zeros(3, np.float32),
+}
+# What the hub's file of the 4B holds of its text half; the rest is left to the reader.
+SPARSE = {
+    "model_type": "gemma3",
+    "text_config": {
+        **{
+            k: v for k, v in GEMMA3.items() if k not in ("rope_theta", "rope_local_base_freq", "eos_token_id")
+        },
+        "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sharded")
+    write(folder, GEMMA3, named(GEMMA3), parts=3, dtypes=MIXED)
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "m")
+    return tmp_path / "m"
+
+
+def parameters(model: Any) -> dict[str, np.ndarray]:
+    flat = nnx.to_flat_state(nnx.state(model, nnx.Param))
+    return {".".join(map(str, path)): np.asarray(leaf.get_value()) for path, leaf in flat}
+
+
+@pytest.mark.parametrize("config", [GEMMA3, GEMMA2], ids=["gemma3", "gemma2"])
+def test_parts_of_mixed_dtypes_come_together(tmp_path: Path, config: dict[str, Any]) -> None:
+    """Keys and values of a layer lie in different files and have different dtypes; every number arrives where
+    it belongs, one by one."""
+    given = named(config)
+    write(tmp_path, config, given, parts=3, dtypes=MIXED)
+    stored = {k: rounded(v, MIXED[i % 3]) for i, (k, v) in enumerate(given.items())}
+    places = json.loads((tmp_path / INDEX).read_text())["weight_map"]
+    at = "model.layers.3."
+    assert places[at + "self_attn.k_proj.weight"] != places[at + "self_attn.v_proj.weight"]
+    got = parameters(load(str(tmp_path)).model)
+    assert all(v.dtype == np.float32 for v in got.values())
+    layer, q = "layers.3.", stored[at + "self_attn.q_proj.weight"]
+    assert got[layer + "attn.q_einsum.w"][2, 5, 3] == q[2 * HEAD + 3, 5]
+    assert got[layer + "attn.kv_einsum.w"][0, 1, 5, 3] == stored[at + "self_attn.k_proj.weight"][HEAD + 3, 5]
+    assert got[layer + "attn.kv_einsum.w"][1, 1, 5, 3] == stored[at + "self_attn.v_proj.weight"][HEAD + 3, 5]
+    assert (
+        got[layer + "attn.attn_vec_einsum.w"][2, 3, 5]
+        == stored[at + "self_attn.o_proj.weight"][5, 2 * HEAD + 3]
+    )
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        np.testing.assert_array_equal(got[f"{layer}mlp.{name}.kernel"], stored[f"{at}mlp.{name}.weight"].T)
+    norms = {
+        "pre_attention_norm": "input_layernorm",
+        "post_attention_norm": "post_attention_layernorm",
+        "pre_ffw_norm": "pre_feedforward_layernorm",
+        "post_ffw_norm": "post_feedforward_layernorm",
+    }
+    for ours, theirs in norms.items():
+        np.testing.assert_array_equal(got[f"{layer}{ours}.scale"], stored[f"{at}{theirs}.weight"])
+    np.testing.assert_array_equal(got["embedder.input_embedding"], stored["model.embed_tokens.weight"])
+    np.testing.assert_array_equal(got["final_norm.scale"], stored["model.norm.weight"])
+    assert sum(v.size for v in got.values()) == sum(v.size for v in given.values())
+
+
+def test_a_gemma_2_is_read_as_one(tmp_path: Path) -> None:
+    write(tmp_path, {**GEMMA2, "query_pre_attn_scalar": 6}, named(GEMMA2))
+    base = load(str(tmp_path))
+    c = base.model.config
+    assert (c.attention_cap, c.logits_cap, c.query_scalar, c.normalised) == (50.0, 30.0, 6, False)
+    assert [c.local(i) for i in range(4)] == [True, False, True, False]
+    assert c.local_base_frequency == c.global_base_frequency == 10_000
+    assert base.tokenizer.ends == (1, 107)
+    assert not any("_norm.scale" in k and "query" in k for k in parameters(base.model))
+    (tmp_path / "config.json").write_text(json.dumps(config_json(c)))
+    assert read_config(tmp_path) == c
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+def test_of_a_multimodal_model_the_text_is_read_and_the_rest_is_said(
+    tmp_path: Path, made: Path, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = "model." if prefix.startswith("model.") else ""
+    extra = {at + k: v for k, v in VISION.items()} | {
+        "lm_head.weight": named(GEMMA3)["model.embed_tokens.weight"]
+    }
+    write(tmp_path, SPARSE, named(GEMMA3, prefix) | extra)
+    base = load(str(tmp_path))
+    (said,) = [r.getMessage() for r in caplog.records if r.name.startswith("showwork")]
+    assert "2 vision tensors are left out" in said
+    c = base.model.config
+    assert (c.global_scale_factor, c.global_base_frequency, c.local_base_frequency) == (
+        8.0,
+        1_000_000,
+        10_000,
+    )
+    ours, text = parameters(base.model), named(GEMMA3)
+    np.testing.assert_array_equal(ours["final_norm.scale"], text["model.norm.weight"])
+    (tmp_path / "config.json").write_text(json.dumps(config_json(c)))
+    assert read_config(tmp_path) == c  # as a text-only model, the stretched positions kept
+
+
+def test_the_configs_of_transformers_5_are_read(tmp_path: Path) -> None:
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+    }
+    kinds = [*["sliding_attention"] * 5, "full_attention"]
+    old = {k: v for k, v in GEMMA3.items() if k not in ("rope_theta", "rope_local_base_freq")}
+    (tmp_path / "config.json").write_text(json.dumps(old | {"rope_parameters": rope, "layer_types": kinds}))
+    c = read_config(tmp_path)
+    assert (c.global_scale_factor, c.global_base_frequency, c.local_base_frequency) == (
+        8.0,
+        1_000_000,
+        10_000,
+    )
+    new2 = {k: v for k, v in GEMMA2.items() if k != "rope_theta"} | {
+        "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"},
+        "layer_types": ["sliding_attention", "full_attention"] * 3,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(new2))
+    assert read_config(tmp_path).global_base_frequency == 10_000
+
+
+def test_bfloat16_is_a_dtype_all_the_way(made: Path) -> None:
+    """Weights, adapter, logits and a decoded row; near the float32 ones, and the adapter can be merged."""
+    half, whole = load(str(made), dtype="bfloat16"), load(str(made))
+    assert {v.dtype for v in parameters(half.model).values()} == {jnp.bfloat16.dtype}
+    model = add_lora(half.model, 2, 4.0, 0)
+    assert {v.dtype for v in adapter(model).values()} == {jnp.bfloat16.dtype}
+    tokens = jnp.asarray(np.random.default_rng(2).integers(4, 500, (1, 20)))
+    positions, mask = attention(tokens != 0)
+    a = np.asarray(model(tokens, positions, None, mask)[0], np.float32)
+    b = np.asarray(whole.model(tokens, positions, None, mask)[0], np.float32)
+    assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.99
+    how, plain = Sampling(temperature=0.0, max_tokens=4), nnx.state(half.model)
+    rows = decode(structure(half.model), plain, [[2, 9, 9]], 1, how, pad=0, ends=(1,))
+    assert np.isfinite(rows[0][0].logprobs).all()
+    assert jax.tree.leaves(merged(model))[0].dtype == jnp.bfloat16
+
+
+def test_parameters_go_where_they_are_told(made: Path) -> None:
+    there, asked = SingleDeviceSharding(jax.devices()[0]), dict[str, tuple[int, ...]]()
+
+    def placement(path: tuple[Any, ...], shape: tuple[int, ...]) -> SingleDeviceSharding:
+        asked[".".join(map(str, path))] = shape
+        return there
+
+    model = load(str(made), placement=placement).model
+    assert asked == {k: v.shape for k, v in parameters(model).items()}
+    assert load(str(made), placement=there).model.final_norm.scale.get_value().committed
+
+
+def test_a_tokenizer_json_gives_the_same_ids(folder: Path) -> None:
+    (folder / "tokenizer.model").unlink()
+    (folder / "tokenizer.json").write_text(tokenizer_json())
+    theirs, ours = load(str(folder)).tokenizer, tokenizer()
+    assert (theirs.pad, theirs.bos, theirs.ends, theirs.size) == (0, 2, (1, 106), VOCABULARY)
+    texts = [
+        "<start_of_turn>user\nWhat is 12 + 345?<end_of_turn>\n<start_of_turn>model\n",
+        "<reasoning>\nStep 1: 3 × 4 = 12\n</reasoning>\n<answer>12</answer>",
+        "  two  spaces, and\tmarks: \u20ac \U0001f600 é",
+        "<image_soft_token>",
+        "",
+    ]
+    for text in texts:
+        ids = ours.encode(text)
+        assert theirs.encode(text) == ids and max(ids, default=0) < VOCABULARY
+        assert theirs.decode(ids) == ours.decode(ids) == text.partition("<end_of_turn>")[0]
+        assert theirs.encode_completion(text) == ours.encode_completion(text)
+        full = ours.encode_completion(text)
+        assert theirs.decode_with_ends(full) == ours.decode_with_ends(full)
+
+
+def run_of(root: Path, base: str, stage: str, seed: int) -> None:
+    """A run directory with what loading reads of it."""
+    root.mkdir(exist_ok=True)
+    recipe = {"model": {"name": base, "lora": {"rank": 4, "alpha": 8.0}}}
+    (root / "recipe.json").write_text(json.dumps(recipe))
+    (root / "checkpoints" / stage).mkdir(parents=True)
+    save_adapter(root / "checkpoints" / stage / "adapter.safetensors", adapter(lora(seed, moved=True)), {})
+
+
+def test_a_run_is_its_base_with_its_last_adapter(tmp_path: Path) -> None:
+    from model_fixtures import micro
+    from showwork.model.load import save
+
+    save(micro(), tokenizer_model(), tmp_path / "base")
+    root = tmp_path / "run"
+    run_of(root, str(tmp_path / "base"), "sft", 1)
+    after_sft = parameters(load(str(root)).model)
+    prints = {fingerprint(str(root)), fingerprint(str(tmp_path / "base"))}
+    run_of(root, str(tmp_path / "base"), "grpo", 2)
+    prints.add(fingerprint(str(root)))
+    assert len(prints) == 3
+    flat = nnx.to_flat_state(merged(lora(2, moved=True)))
+    expected = {".".join(map(str, path)): np.asarray(leaf.get_value()) for path, leaf in flat}
+    for name, value in parameters(load(str(root)).model).items():
+        np.testing.assert_array_equal(value, expected[name])
+    for name, value in parameters(load(f"{root}:sft").model).items():
+        np.testing.assert_array_equal(value, after_sft[name])
+    upper = tmp_path / "upper"
+    run_of(upper, str(root), "sft", 1)
+    w = "layers.0.mlp.gate_proj.kernel"
+    assert not np.array_equal(parameters(load(str(upper)).model)[w], expected[w])
+    with pytest.raises(ValueError, match="'rl' has left no adapter"):
+        load(f"{root}:rl")
+    run_of(upper, str(upper), "grpo", 1)
+    with pytest.raises(ValueError, match="more than 8 runs on top of each other"):
+        load(str(upper))
+
+
+def edit(path: Path, change: Any) -> None:
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
+
+
+def parts(folder: Path, change: Any) -> None:
+    held = load_file(folder / PART)
+    change(held)
+    save_file(held, folder / PART)
+
+
+def first(held: dict[str, Any]) -> str:
+    return sorted(k for k in held if "mlp" in k)[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: (f / PART).unlink(), f"{PART} is missing, which {INDEX} names"),
+        (lambda f: (f / PART).write_bytes((f / PART).read_bytes()[:-9]), f"{PART} cannot be read"),
+        (lambda f: (f / PART).write_bytes((f / PART).read_bytes()[:5]), f"{PART} cannot be read"),
+        (lambda f: (f / INDEX).write_text("{"), f"{INDEX} cannot be read"),
+        (lambda f: (f / INDEX).write_text("{}"), f"{INDEX} cannot be read"),
+        (
+            lambda f: edit(f / INDEX, lambda t: t["weight_map"].update(a="../x.safetensors")),
+            "'../x.safetensors' is no plain file name",
+        ),
+        (lambda f: parts(f, lambda h: h.pop(first(h))), "which the index puts there"),
+        (
+            lambda f: edit(f / INDEX, lambda t: t["weight_map"].pop("model.norm.weight")),
+            "1 tensors are missing, the first is model.norm.weight",
+        ),
+        (
+            lambda f: parts(f, lambda h: h.update({first(h): h[first(h)].astype(np.int8)})),
+            "is of dtype I8; only float32, float16 and bfloat16",
+        ),
+        (lambda f: (f / INDEX).unlink(), "no model.safetensors and no index.*nothing says what is in it"),
+        (
+            lambda f: edit(f / "config.json", lambda c: c.update(model_type="gemma")),
+            "model_type is 'gemma', only",
+        ),
+        (
+            lambda f: edit(f / "config.json", lambda c: c.update(layer_types=["full_attention"] * 6)),
+            "layer_types",
+        ),
+        (
+            lambda f: edit(f / "config.json", lambda c: c.update(use_bidirectional_attention=True)),
+            "only causal",
+        ),
+        (lambda f: edit(f / "config.json", lambda c: c.update(rope_parameters={})), "no line"),
+        (lambda f: edit(f / "config.json", lambda c: c.update(rope_parameters={"x": 1})), "lacks 'sliding"),
+        (lambda f: edit(f / "config.json", lambda c: c.update(model_type="gemma3")), "lacks 'text_config'"),
+        (lambda f: edit(f / "config.json", lambda c: c.update(model_type="gemma2")), "Gemma 2|is supported"),
+        (lambda f: (f / "tokenizer.model").unlink(), "no tokenizer.model and no tokenizer.json"),
+        (
+            lambda f: ((f / "tokenizer.model").unlink(), (f / "tokenizer.json").write_text("{}")),
+            "tokenizer.json cannot be read",
+        ),
+        (
+            lambda f: ((f / "config.json").unlink(), (f / "flax").mkdir(), (f / "flax/_METADATA").touch()),
+            "is an Orbax .Flax. checkpoint, which is not read",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(folder: Path, spoil: Any, says: str) -> None:
+    spoil(folder)
+    if says == "no line":  # an empty table means the usual keys
+        load(str(folder))
+        return
+    with pytest.raises(ValueError, match=says) as caught:
+        load(str(folder))
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+def test_another_familys_tokenizer_is_refused(folder: Path) -> None:
+    from model_files import gemma2_tokenizer_model
+
+    (folder / "tokenizer.model").write_bytes(gemma2_tokenizer_model())
+    with pytest.raises(ValueError, match=r"ends at the ids \(1, 107\), a Gemma 3 at \(1, 106\)"):
+        load(str(folder))
