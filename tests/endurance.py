@@ -90,14 +90,14 @@ def main() -> int:
         done = json.loads((folder / "grpo" / "done.json").read_text())
         late = [row for row in seen if row[0] >= FROM]
         steps, files = [row[0] for row in late], {row[2] for row in late}
-        # By a straight line: what is resident moves up and down by tens of MB as the system gives huge pages and
-        # takes cold ones back, and a checkpoint that is being written lies on the disk twice.
+        # By a straight line: what is resident moves up and down by tens of MB as the system gives huge pages
+        # and takes cold ones back, and a checkpoint that is being written lies on the disk twice.
         grown = statistics.linear_regression(steps, [row[1] for row in late]).slope * (steps[-1] - steps[0])
         halves = late[: len(late) // 2], late[len(late) // 2 :]
         disk = [statistics.linear_regression([r[0] for r in h], [r[3] for r in h]).slope for h in halves]
         print(
-            f"{done['steps']} steps in {done['minutes']:.1f} min; from step {steps[0]} to {steps[-1]}: memory grew "
-            f"by {grown:.1f} MB ({min(r[1] for r in late):.0f} to {max(r[1] for r in late):.0f}), open files "
+            f"{done['steps']} steps in {done['minutes']:.1f} min; from step {steps[0]} to {steps[-1]}: memory "
+            f"grew by {grown:.1f} MB ({min(r[1] for r in late):.0f} to {max(r[1] for r in late):.0f}), open files "
             f"{min(files)} to {max(files)}, {disk[0]:.0f} and then {disk[1]:.0f} bytes a step on disk"
         )
         return int(grown > GROWTH or max(files) - min(files) > 2 or done["steps"] != chosen.steps)
