@@ -95,10 +95,11 @@ def main() -> int:
         grown = statistics.linear_regression(steps, [row[1] for row in late]).slope * (steps[-1] - steps[0])
         halves = late[: len(late) // 2], late[len(late) // 2 :]
         disk = [statistics.linear_regression([r[0] for r in h], [r[3] for r in h]).slope for h in halves]
+        low, high = min(row[1] for row in late), max(row[1] for row in late)
         print(
-            f"{done['steps']} steps in {done['minutes']:.1f} min; from step {steps[0]} to {steps[-1]}: memory "
-            f"grew by {grown:.1f} MB ({min(r[1] for r in late):.0f} to {max(r[1] for r in late):.0f}), open files "
-            f"{min(files)} to {max(files)}, {disk[0]:.0f} and then {disk[1]:.0f} bytes a step on disk"
+            f"{done['steps']} steps in {done['minutes']:.1f} min; from step {steps[0]} to {steps[-1]} memory "
+            f"grew by {grown:.1f} MB (between {low:.0f} and {high:.0f}), open files were {min(files)} to "
+            f"{max(files)}, {disk[0]:.0f} and then {disk[1]:.0f} bytes a step were written"
         )
         return int(grown > GROWTH or max(files) - min(files) > 2 or done["steps"] != chosen.steps)
 
