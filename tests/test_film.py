@@ -239,6 +239,9 @@ KINDS: dict[str, Callable[[Path], Run]] = {
     "long": lambda root: long_text(finished(root, n=12)),
     "long name": lambda root: renamed(finished(root, n=12), lambda r: r.update(name="n" * 5_000)),
     "one task": lambda root: summed(finished(root, n=1, steps=1)),
+    "training under way": lambda root: without(
+        finished(root, n=12), "grpo/done.json", "sft/done.json", "evaluate/test/grpo"
+    ),
     "no training": lambda root: without(finished(root, n=12), "grpo", "sft"),
     "base only": lambda root: without(
         finished(root, n=12), "grpo", "sft", "evaluate/test/sft", "evaluate/test/grpo", "provenance.json"
@@ -390,6 +393,15 @@ def test_an_unfinished_run_has_an_honest_shorter_film(tmp_path: Path) -> None:
     assert not any("grpo/" in f.file for f in every(film, Figure))
     result = next(s.content for s in film.scenes if isinstance(s.content, Result))
     assert len(result.rows) == 2 and len(result.pairs) == 1
+
+
+def test_a_run_that_plans_no_sft_is_not_called_unfinished(tmp_path: Path) -> None:
+    run = without(finished(tmp_path / "run", n=20), "evaluate/test/sft", "sft")
+    summed(renamed(run, lambda r: r["grpo"].update(start="base")), ("base", "grpo"))
+    film = film_of(run)
+    assert not any("not finished" in r for r in film.remarks) and "SFT" not in narration(film)
+    diagram = next(s.content for s in film.scenes if isinstance(s.content, Diagram))
+    assert [label.text for label, _ in diagram.flow] == ["Base", "GRPO", "Checker, reward"]
 
 
 def test_a_run_with_the_base_alone_says_that_nothing_can_be_said(tmp_path: Path) -> None:

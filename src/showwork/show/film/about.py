@@ -49,18 +49,19 @@ def architecture(facts: Facts) -> Scene:
     if of is not None:
         model = say(_family(of), "'s architecture", *((", ", size, " parameters") if size else ()))
     base = name(Path(facts.recipe.model.name).name, "recipe.json", pointer("model", "name"))
-    adapters = say("LoRA adapters of rank ", rank, *((", ", lora, " parameters") if lora else ()))
+    adapters = say("LoRA adapters of rank ", rank, *((" (", lora, " parameters)") if lora else ()))
+    sft = "sft" in facts.planned
     sampled = say("In GRPO it writes ", group, " answers to each task; a checker tests every claim, ")
     sentences = (
         Sentence(say("The model: ", _told(of)), 1),
-        Sentence(say("Only ", adapters, ", are trained."), 2, 4),
-        Sentence(say("SFT shows it worked traces in the form it is to keep."), 3),
+        Sentence(say("Only ", adapters, " are trained."), 2, 4),
+        *([Sentence(say("SFT shows it worked traces in the form it is to keep."), 3)] if sft else []),
         Sentence(say(sampled, "and the policy moves towards what earns more."), 4),
         Sentence(say("The form is fixed: reasoning in its tags, then the answer in its own."), 5, 6),
     )
     flow = (
         (say("Base"), say("the model ", base)),
-        (say("SFT"), say("worked traces show it the form")),
+        *([(say("SFT"), say("worked traces show it the form"))] if sft else []),
         (say("GRPO"), say(tasks, " tasks × ", group, " completions a step")),
         (say("Checker, reward"), say("every claim checked by code")),
     )
@@ -118,7 +119,7 @@ def training(facts: Facts) -> Scene:
     """Data format, reward and loop."""
     data = facts.run.data
     sets = (
-        ([data / "sft.jsonl"], " worked traces for SFT"),
+        *([([data / "sft.jsonl"], " worked traces for SFT")] if "sft" in facts.planned else []),
         (sorted(data.glob("train_*.jsonl")), " tasks for GRPO"),
         ([data / "test.jsonl"], " tasks held out"),
     )
@@ -131,7 +132,9 @@ def training(facts: Facts) -> Scene:
             counts.append(listed(domains))
     found, parts = mix(facts)
     # A preset's names of parts are words; "judge/coherence" is spoken without its stroke.
-    told = [say(Quote(p.text.replace("/", " "), p.file, p.at), " at ", w) for p, w in parts[:4]]
+    told = [
+        say(Quote(p.text.replace("/", " ").replace("_", " "), p.file, p.at), " at ", w) for p, w in parts[:4]
+    ]
     more = ", and smaller ones" if len(parts) > len(told) else ""
     sentences.append(Sentence(say("The reward sums ", listed(told), more, "."), 2))
     for part, gate in list(found.only_if.items())[:1]:
@@ -220,7 +223,8 @@ def _loop(facts: Facts) -> Iterator[Words]:
         of_recipe(facts, "number", "grpo", k) for k in ("learning_rate", "beta", "temperature")
     )
     yield say("for step in range(", steps, "):")
-    yield say("  tasks = draw(", tasks, ")")
+    drawn = Quote(facts.recipe.grpo.draw, "recipe.json", pointer("grpo", "draw"))
+    yield say("  tasks = draw(", tasks, ", by=", drawn, ")")
     yield say("  texts = policy.sample(tasks, n=", group, ", temperature=", warm, ")")
     yield say("  r = reward(check_claims(texts))")
     yield say("  a = (r - mean(r)) / deviation(r)")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from showwork.show.film.facts import Facts, pointer, read_value
@@ -13,7 +14,7 @@ _CHARTS: tuple[tuple[str, str, dict[str, str], str, bool], ...] = (
     ("SFT: loss", "sft", {"training": "loss", "dev": "dev_loss"}, "nats a token", False),
     ("GRPO: reward", "grpo", {"mean total": "reward"}, "reward", False),
     ("GRPO: right in form", "grpo", {"dev, greedy": "dev/contract", "samples": "contract"}, "%", True),
-    ("GRPO: distance from SFT", "grpo", {"KL": "kl"}, "nats a token", False),
+    ("GRPO: distance from its start", "grpo", {"KL": "kl"}, "nats a token", False),
 )
 _TOLD = (("sft", "SFT", "loss", "its loss"), ("grpo", "GRPO", "reward", "the mean reward"))
 
@@ -39,6 +40,8 @@ def curves(facts: Facts) -> Scene | None:
     ]
     if (words := _dev(facts)) is not None:
         sentences.append(Sentence(words, len(charts), 5))
+    if len(sentences) == 1:
+        sentences = [replace(sentences[0], rank=0)]
     source = " · ".join(dict.fromkeys(c.curves[0].file for c in charts))
     return Scene(
         "curves", "The training", say("What happened, step by step"), tuple(sentences), Charts(tuple(charts)),
@@ -47,15 +50,16 @@ def curves(facts: Facts) -> Scene | None:
 
 
 def _told(facts: Facts, stage: str, label: str, key: str, what: str) -> Words | None:
-    """How long a stage took and where its metric went; None where it has not ended or has no metrics."""
-    done = facts.run.folder(stage) / "done.json"
-    steps = read_value(facts, done, "count", "steps")
-
-    rows = _rows(facts, stage)
-    if steps is None or len(_points(rows, key)) < 2:
+    """How far a stage came and where its metric went; None where it has no metrics."""
+    rows, file = _rows(facts, stage), f"{stage}/metrics.jsonl"
+    known = [i for i, row in enumerate(rows) if _finite(row.get(key)) and _finite(row.get("step"))]
+    if len(known) < 2:
         return None
-    first, last, _ = _means(rows, key, f"{stage}/metrics.jsonl", "two")
-    head = say(label, " took ", steps, " steps; ")
+    steps = read_value(facts, facts.run.folder(stage) / "done.json", "count", "steps")
+    came = "took" if steps else "came to step"
+    steps = steps or figure("count", rows[known[-1]]["step"], file, pointer(known[-1], "step"))
+    first, last, _ = _means(rows, key, file, "two")
+    head = say(label, f" {came} ", steps, " steps; " if came == "took" else "; ")
     return say(head, what, " went from ", first, " to ", last, ".")
 
 

@@ -49,15 +49,14 @@ def diagram(base: Image.Image, scene: Scene, d: Diagram) -> Painted:
     flow = d.flow
 
     def sft(image: Image.Image) -> None:
-        for i in (0, 1):
-            _named_box(image, flow[i], (1010, TOP + 116 * i, 1490, TOP + 88 + 116 * i))
-        arrow(image, [(1250, TOP + 88), (1250, TOP + 112)])
+        for i, row in enumerate(flow[:-2]):
+            _named_box(image, row, (1010, TOP + 116 * i, 1490, TOP + 88 + 116 * i))
+            arrow(image, [(1250, TOP + 88 + 116 * i), (1250, TOP + 112 + 116 * i)])
 
     def grpo(image: Image.Image) -> None:
-        top = TOP + 232
-        arrow(image, [(1250, TOP + 204), (1250, top - 4)])
-        _named_box(image, flow[2], (1010, top, 1490, top + 88), ACCENT)
-        _named_box(image, flow[3], (1010, top + 132, 1490, top + 220), ACCENT)
+        top = TOP + 116 * (len(flow) - 2)
+        _named_box(image, flow[-2], (1010, top, 1490, top + 88), ACCENT)
+        _named_box(image, flow[-1], (1010, top + 132, 1490, top + 220), ACCENT)
         arrow(image, [(1200, top + 88), (1200, top + 128)], ACCENT)
         arrow(image, [(1490, top + 176), (1560, top + 176), (1560, top + 44), (1494, top + 44)], ACCENT)
         write(image, (1222, top + 92, 1400, top + 128), say("completions"), (23,), SOFT)

@@ -60,10 +60,10 @@ def failing(facts: Facts, used: set[str]) -> Scene | None:
     fresh = [line for line in some if line.graded.task.id not in used] or some
     line = middle(fresh)
     used.add(line.graded.task.id)
-    rate = say("After ", NAMES[last.name], ", ", of_all, " wrong answers are of the class: ", failure)
+    rate = say("After ", NAMES[last.name], ", ", of_all, " failures are of the class: ", failure)
     false = next((c for c in line.graded.checks if c.truth is Truth.FALSE), None)
     sentences = [
-        Sentence(say("Where it still fails: ", of_all, " wrong answers are of the class ", failure, "."), 1)
+        Sentence(say("Where it still fails: ", of_all, " failures are of the class ", failure, "."), 1)
     ]
     if false is not None:
         sentences.append(Sentence(say("The checker names the false claim, and its true value."), 2, 4))

@@ -41,6 +41,16 @@ class Facts:
     def last(self) -> Stage:
         return self.stages[-1]
 
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """The stages that the recipe's model goes through."""
+        return ORDER if self.recipe.grpo.start == "sft" else ("base", "grpo")
+
+    @property
+    def missing(self) -> list[str]:
+        """Those of them that have not been evaluated."""
+        return [s for s in self.planned if s not in {x.name for x in self.stages}]
+
 
 def read_facts(run: Run) -> Facts:
     """Raises ValueError where no stage has been evaluated, where the run's summary is not that of its stages,

@@ -198,7 +198,13 @@ def _capable(facts: Facts, some: list[Change]) -> tuple[list[Insight], list[Word
     p = figure("p", one.adjusted, after.file, "McNemar on capability, Holm over all changes tested")
     verb = "rose" if one.after > one.before else "fell"
     seen = say("Form apart, the share ", what, ", ", verb, ": ", spans[0], " → ", spans[1], " %, p ", p)
-    return [Insight(seen, None)], []
+    a, b = (of_stage(facts, s, "percent", "capability", "value") for s in (before, after))
+    heard = (
+        say("Form apart, fewer answers are right: from ", a, " to ", b, " percent.")
+        if verb == "fell"
+        else None
+    )
+    return [Insight(seen, heard)], []
 
 
 def _made_of(facts: Facts) -> Iterator[Insight]:

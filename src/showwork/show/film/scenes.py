@@ -47,7 +47,7 @@ from showwork.show.film.script import (
     listed,
     say,
 )
-from showwork.show.report_data import ORDER, Line
+from showwork.show.report_data import Line
 from showwork.types import Truth
 
 TITLE = "Teaching Gemma to Show Its Work"
@@ -89,16 +89,15 @@ def told_whole(run: Run) -> Film:
 
 def _remarks(facts: Facts) -> list[str]:
     remarks = [printable(r) for r in facts.found.remarks]
-    missing = [s for s in ORDER if s not in {x.name for x in facts.stages}]
-    if missing:
-        remarks.insert(0, f"this run is not finished: {', '.join(missing)} not evaluated")
+    if facts.missing:
+        remarks.insert(0, f"this run is not finished: {', '.join(facts.missing)} not evaluated")
     if facts.whole is None:
         remarks.append("the run has no evaluate/summary.json: figures are from the stages' own summaries")
     return remarks
 
 
 def _unfinished(facts: Facts) -> Words | None:
-    missing = [NAMES[s] for s in ORDER if s not in {x.name for x in facts.stages}]
+    missing = [NAMES[s] for s in facts.missing]
     return say("This run is not finished: ", " and ".join(missing), " not evaluated.") if missing else None
 
 

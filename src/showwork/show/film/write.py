@@ -3,6 +3,7 @@
 ffmpeg comes from the Python package imageio-ffmpeg, which the extra `video` installs.
 """
 
+import contextlib
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -111,6 +112,8 @@ def _encode(film: Film, command: list[str], rate: int, errors: Path, done: Calla
         if encoder.poll() is None:
             encoder.kill()
             encoder.wait()
+        with contextlib.suppress(OSError):  # what it did not take is of no use any more
+            encoder.stdin.close()
     if failed:
         said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise ValueError(f"ffmpeg failed: {said[-1][:200] if said else 'it says nothing'}")
