@@ -2,7 +2,10 @@
 said of one that cannot be loaded."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from model_files import GEMMA2, GEMMA3, HEAD, MIXED, named, rounded, tokenizer_j
 from model_fixtures import TUNIX, VOCABULARY, lora, tokenizer, tokenizer_model
 from showwork.model.config import config_json, read_config
 from showwork.model.decode import decode, structure
+from showwork.model.layout import layout
 from showwork.model.load import fingerprint, load
 from showwork.model.logprobs import attention
 from showwork.model.lora import adapter, add_lora, merged, save_adapter
@@ -202,6 +206,107 @@ def test_a_tokenizer_json_gives_the_same_ids(folder: Path) -> None:
         assert theirs.encode_completion(text) == ours.encode_completion(text)
         full = ours.encode_completion(text)
         assert theirs.decode_with_ends(full) == ours.decode_with_ends(full)
+
+
+# What the published models' `config.json` hold of what we read, and their numbers of parameters.
+PUBLISHED: dict[str, tuple[dict[str, Any], int | None]] = {
+    "gemma3_270m": (
+        dict(vocab_size=262144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18,
+             num_attention_heads=4, num_key_value_heads=1, sliding_window=512),
+        268_098_176,
+    ),
+    "gemma3_1b_it": (
+        dict(vocab_size=262144, hidden_size=1152, intermediate_size=6912, num_hidden_layers=26,
+             num_attention_heads=4, num_key_value_heads=1, sliding_window=512),
+        999_885_952,
+    ),
+    "gemma3_4b_it": (
+        dict(hidden_size=2560, intermediate_size=10240, num_hidden_layers=34, sliding_window=1024,
+             model_type="gemma3_text", rope_scaling={"factor": 8.0, "rope_type": "linear"}),
+        None,
+    ),
+    "gemma2_2b": (
+        dict(vocab_size=256000, hidden_size=2304, intermediate_size=9216, num_hidden_layers=26,
+             num_attention_heads=8, num_key_value_heads=4, sliding_window=4096),
+        2_614_341_888,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs_are_the_models_tunix_knows(tmp_path: Path, name: str) -> None:
+    """Every field of Tunix's own table of sizes (but for unused rows of the embedding), and the number of
+    parameters."""
+    from tunix.models.gemma import model as tunix2
+    from tunix.models.gemma3 import model as tunix3
+
+    shape, size = PUBLISHED[name]
+    if name == "gemma2_2b":
+        raw = GEMMA2 | shape | {"head_dim": 256, "query_pre_attn_scalar": 256}
+        known: Any = tunix2.ModelConfig.gemma2_2b()
+    else:
+        whole = {**GEMMA3, **shape, "head_dim": 256, "query_pre_attn_scalar": 256}
+        raw = {"model_type": "gemma3", "text_config": shape} if "rope_scaling" in shape else whole
+        known = getattr(tunix3.ModelConfig, name)()
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    ours = read_config(tmp_path)
+    for field in ("num_layers", "embed_dim", "hidden_dim", "num_heads", "num_kv_heads", "head_dim"):
+        assert getattr(ours, field) == getattr(known, field), field
+    assert ours.sliding_window_size == known.sliding_window_size and ours.query_scalar == 256
+    assert 0 <= abs(ours.num_embed - known.num_embed) <= 128
+    if name == "gemma2_2b":
+        assert (ours.attention_cap, ours.logits_cap) == (
+            known.attn_logits_soft_cap,
+            known.final_logit_softcap,
+        )
+    else:
+        for field in ("local_base_frequency", "global_base_frequency", "global_scale_factor"):
+            assert getattr(ours, field) == getattr(known, field), field
+    if size is not None:
+        assert sum(int(np.prod(shape)) for _, shape in layout(ours).values()) == size
+
+
+SHARDED = """
+import sys
+import jax, numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from showwork.model.load import load
+
+mesh = Mesh(np.array(jax.devices()).reshape(4, 1), ("fsdp", "tp"))
+def placement(path, shape):
+    axis = next((i for i, n in enumerate(shape) if n % 4 == 0), None)
+    return NamedSharding(mesh, PartitionSpec(*[None] * (axis or 0), "fsdp" if axis is not None else None))
+
+plain = dict(nnx.to_flat_state(nnx.state(load(sys.argv[1]).model)))
+for path, leaf in nnx.to_flat_state(nnx.state(load(sys.argv[1], placement=placement).model)):
+    value = leaf.get_value()
+    assert len(value.sharding.device_set) == 4, path
+    assert value.addressable_shards[0].data.size * 4 == value.size, path
+    np.testing.assert_array_equal(np.asarray(value), np.asarray(plain[path].get_value()))
+print("same")
+"""
+
+
+def test_parameters_are_split_over_devices(made: Path) -> None:
+    """On four virtual devices, in a process of its own: each holds a quarter of every parameter."""
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-W", "ignore", "-c", SHARDED, str(made)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=280)
+    assert done.stdout.strip() == "same", done.stderr[-2000:]
+
+
+def test_the_host_never_holds_more_than_a_part_above_the_model(root: Path) -> None:
+    """Measured by the kernel in a process of its own; most of the memory would be seen twice otherwise."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("needs Linux's own count of a process's peak")
+    command = [sys.executable, str(root / "bench" / "load_memory.py"), "--shape", "small", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["model"] > 100e6 and found["part"] < 0.7 * found["model"]
+    assert found["grew"] > 0.9 * found["model"], "a measurement that sees nothing"
+    assert found["above"] < found["part"]
 
 
 def run_of(root: Path, base: str, stage: str, seed: int) -> None:
