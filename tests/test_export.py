@@ -127,7 +127,8 @@ def test_half_precision_is_rounded_once_and_shards_are_indexed(tmp_path: Path) -
         if module in delta:
             a, b = (x.astype(np.float64) for x in delta[module])
             exact = old.astype(np.float64) + ALPHA / RANK * b @ a
-            half = 2.0 ** (np.floor(np.log2(np.abs(exact))) - 8) * 1.001  # of a unit in the last of 8 bits
+            half = 2.0 ** (np.floor(np.log2(np.abs(exact))) - 8)  # of a unit in the last of 8 bits
+            half += 1e-6  # what is lost in float32 before
             assert (np.abs(tensor.array().astype(np.float64) - exact) <= half).all(), name
         else:
             assert np.array_equal(tensor.array().view(np.uint8), old.view(np.uint8)), name
@@ -282,7 +283,7 @@ def other_tunix(folder: Path) -> None:
     [
         (
             "hf",
-            lambda f: spoil(f / "model.safetensors", lambda k, v: v * (1 + 1e-3 * ("o_proj" in k))),
+            lambda f: spoil(f / "model.safetensors", lambda k, v: v * (1 + 1e-3 * ("gate_proj" in k))),
             "weights",
         ),
         (

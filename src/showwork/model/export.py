@@ -10,6 +10,7 @@ change is alpha / rank times their product. Hugging Face and PEFT have rows for 
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,10 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from flax import nnx
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from showwork.model.gemma import Gemma
 from showwork.model.shards import FLOATS, Tensor, tensors, write_tensors
@@ -227,7 +229,7 @@ def write_peft(
         "use_dora": False,
         "inference_mode": True,
     }
-    save_file(matrices, folder / "adapter_model.safetensors", {"format": "pt"})
+    (folder / "adapter_model.safetensors").write_bytes(save(matrices, {"format": "pt"}))
     (folder / "adapter_config.json").write_text(_json(about))
     write_tokenizer(base, folder)
 
@@ -269,14 +271,22 @@ def write_tunix(model: Gemma, arrays: Mapping[str, np.ndarray], step: int, folde
     for path, leaf in nnx.to_flat_state(state):
         leaf.set_value(np.asarray(arrays[".".join(map(str, path))], np.float32))
     how = jax.tree.map(lambda _: ocp.SaveArgs(), state)
-    manager = ocp.CheckpointManager((folder / "actor").absolute())
+    content = ocp.args.Composite(model_params=ocp.args.PyTreeSave(item=state, save_args=how))
+    # What Tunix notes for an actor: where a training that goes on from here counts from.
+    about = {"global_step": step, "role": "actor"}
+    loud = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)  # Orbax logs a traceback of what it raises besides
     try:
-        content = ocp.args.Composite(model_params=ocp.args.PyTreeSave(item=state, save_args=how))
-        # What Tunix notes for an actor: where a training that goes on from here counts from.
-        manager.save(step, args=content, custom_metadata={"global_step": step, "role": "actor"}, force=True)
-        manager.wait_until_finished()
+        with ocp.CheckpointManager((folder / "actor").absolute()) as manager:
+            manager.save(step, args=content, custom_metadata=about, force=True)
+            manager.wait_until_finished()
+    except Exception as error:  # of tensorstore, with the system's error in its text
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
     finally:
-        manager.close()
+        logging.set_verbosity(loud)
 
 
 def read_tunix(model: Gemma, folder: Path) -> dict[str, np.ndarray]:
