@@ -465,7 +465,7 @@ def test_the_reward_is_the_recipes(tmp_path: Path) -> None:
     film = film_of(renamed(run, lambda r: r.update(reward={"parts": parts})))
     shown = next(s.content for s in film.scenes if isinstance(s.content, Training))
     assert {part.text: weight.value for part, weight in shown.parts} == parts
-    assert shown.order[-1].text == "these can overlap"  # structure is paid for wrong answers too
+    assert shown.order[-1].text == "the three can overlap"  # structure is paid for wrong answers too
     assert all(w.at == f"/reward/parts/{p.text}" for p, w in shown.parts)
 
 

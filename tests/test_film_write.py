@@ -154,6 +154,7 @@ def test_the_write_up_of_a_run_that_is_not_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_verb_at_full_size(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "made"
     assert main(["video", str(run.root), "--out", str(out), "--no-speech", "--quiet"]) == 0

@@ -156,7 +156,9 @@ def training(facts: Facts) -> Scene:
     content = Training(
         row, tuple(counts), label, tuple(parts), tuple(_order(found)), tuple(_loop(facts)), group, of
     )
-    source = "data/sft.jsonl, its first row · recipe.json" if row else "recipe.json"
+    source = " · ".join(
+        [*(["data/sft.jsonl, its first row"] if row else []), "recipe.json", *(f.file for f in group[:1])]
+    )
     return Scene(
         "training", "The training", say("Data, reward and loop"), tuple(sentences), content, source, rank=1
     )
@@ -172,29 +174,29 @@ def _order(mix_: Mix) -> Iterator[Words]:
         ]
         yield say(rank, ": ", ends[0], *((" to ", ends[1]) if low != high else ()))
     kept = spans["right"][0] > spans["wrong"][1] and spans["wrong"][0] > spans["malformed"][1]
-    yield say("these never touch" if kept else "these can overlap")
+    yield say("the three never touch" if kept else "the three can overlap")
 
 
 def _group(facts: Facts) -> tuple[tuple[Figure, ...], Words]:
-    """The rewards of one group: the first of the last recorded step in which not all earned the same."""
+    """The rewards of one group: of the last recorded step the first of those that differ most."""
     files = facts.run.record_files()
     if not files:
         return (), say()
     rows, file = rows_in(facts, files[-1]), files[-1].relative_to(facts.run.root).as_posix()
-    at: list[int] = []
-    for i, row in [*enumerate(rows), (len(rows), None)]:
-        new = row is None or not at or row["sample"] == 0 or row["task"]["id"] != rows[at[0]]["task"]["id"]
-        if new and at:
-            totals = [rows[k]["total"] for k in at]
-            if None not in totals and len(set(totals)) > 1:
-                step = figure("count", rows[at[0]]["step"], file, pointer(at[0], "step"))
-                found = tuple(
-                    figure("two", t, file, pointer(k, "total")) for k, t in zip(at, totals, strict=True)
-                )
-                return found[:16], say("a group of step ", step, ": its rewards, and their mean")
-            at = []
-        at.append(i)
-    return (), say()
+    groups: list[list[int]] = []
+    for i, row in enumerate(rows):
+        if not groups or row["sample"] == 0 or row["task"]["id"] != rows[groups[-1][0]]["task"]["id"]:
+            groups.append([])
+        groups[-1].append(i)
+    scored = [
+        g for g in groups if None not in (totals := [rows[i]["total"] for i in g]) and len(set(totals)) > 1
+    ]
+    if not scored:
+        return (), say()
+    own = max(scored, key=lambda g: max(rows[i]["total"] for i in g) - min(rows[i]["total"] for i in g))
+    step = figure("count", rows[own[0]]["step"], file, pointer(own[0], "step"))
+    found = tuple(figure("two", rows[i]["total"], file, pointer(i, "total")) for i in own[:16])
+    return found, say("a group of step ", step, ": its rewards, and their mean")
 
 
 def _domains(facts: Facts) -> list[str]:
@@ -225,7 +227,8 @@ def _loop(facts: Facts) -> Iterator[Words]:
     yield say("for step in range(", steps, "):")
     drawn = Quote(facts.recipe.grpo.draw, "recipe.json", pointer("grpo", "draw"))
     yield say("  tasks = draw(", tasks, ", by=", drawn, ")")
-    yield say("  texts = policy.sample(tasks, n=", group, ", temperature=", warm, ")")
+    yield say("  texts = policy.sample(tasks, n=", group, ",")
+    yield say("                        temperature=", warm, ")")
     yield say("  r = reward(check_claims(texts))")
     yield say("  a = (r - mean(r)) / deviation(r)")
     yield say("  update(lora, a, kl=", beta, ", rate=", rate, ")")

@@ -51,10 +51,12 @@ def diagram(base: Image.Image, scene: Scene, d: Diagram) -> Painted:
     def sft(image: Image.Image) -> None:
         for i, row in enumerate(flow[:-2]):
             _named_box(image, row, (1010, TOP + 116 * i, 1490, TOP + 88 + 116 * i))
-            arrow(image, [(1250, TOP + 88 + 116 * i), (1250, TOP + 112 + 116 * i)])
+            if i:
+                arrow(image, [(1250, TOP - 28 + 116 * i), (1250, TOP - 4 + 116 * i)])
 
     def grpo(image: Image.Image) -> None:
         top = TOP + 116 * (len(flow) - 2)
+        arrow(image, [(1250, top - 28), (1250, top - 4)])
         _named_box(image, flow[-2], (1010, top, 1490, top + 88), ACCENT)
         _named_box(image, flow[-1], (1010, top + 132, 1490, top + 220), ACCENT)
         arrow(image, [(1200, top + 88), (1200, top + 128)], ACCENT)
