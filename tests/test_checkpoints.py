@@ -17,14 +17,24 @@ from flax import nnx
 from jax.sharding import SingleDeviceSharding
 from safetensors.numpy import load_file, save_file
 
-from model_files import GEMMA2, GEMMA3, HEAD, MIXED, named, rounded, tokenizer_json, write
-from model_fixtures import TUNIX, VOCABULARY, lora, tokenizer, tokenizer_model
+from model_files import (
+    GEMMA2,
+    GEMMA3,
+    HEAD,
+    MIXED,
+    gemma2_tokenizer_model,
+    named,
+    rounded,
+    tokenizer_json,
+    write,
+)
+from model_fixtures import TUNIX, VOCABULARY, lora, micro, tokenizer, tokenizer_model
 from showwork.model.config import config_json, read_config
 from showwork.model.decode import decode, structure
 from showwork.model.layout import layout
-from showwork.model.load import fingerprint, load
+from showwork.model.load import fingerprint, load, save
 from showwork.model.logprobs import attention
-from showwork.model.lora import adapter, add_lora, merged, save_adapter
+from showwork.model.lora import adapter, add_lora, merged, save_adapter, set_adapter
 from showwork.types import Sampling
 
 pytestmark = TUNIX
@@ -110,6 +120,31 @@ def test_a_gemma_2_is_read_as_one(tmp_path: Path) -> None:
     assert not any("_norm.scale" in k and "query" in k for k in parameters(base.model))
     (tmp_path / "config.json").write_text(json.dumps(config_json(c)))
     assert read_config(tmp_path) == c
+
+
+@pytest.mark.parametrize(
+    "config",
+    [GEMMA2, {**GEMMA3, "num_key_value_heads": GEMMA3["num_attention_heads"]}],
+    ids=["gemma2", "as many keys as queries"],
+)
+def test_adapters_fit_and_what_is_saved_is_what_was_read(tmp_path: Path, config: dict[str, Any]) -> None:
+    given = named(config)
+    write(tmp_path / "a", config, given)
+    base = load(str(tmp_path / "a"))
+    save(base.model, (tmp_path / "a" / "tokenizer.model").read_bytes(), tmp_path / "b")
+    again = load_file(tmp_path / "b" / "model.safetensors")
+    assert again.keys() == given.keys() and all(np.array_equal(again[k], given[k]) for k in given)
+    assert read_config(tmp_path / "b") == base.model.config
+    model, rng = add_lora(base.model, 2, 4.0, 0), np.random.default_rng(0)
+    moved = {k: v + rng.normal(0, 0.1, v.shape).astype(v.dtype) for k, v in adapter(model).items()}
+    set_adapter(model, moved)
+    assert len(moved) == 2 * config["num_hidden_layers"] * (5 if "qkv" in str(sorted(moved)) else 6)
+    tokens = jnp.asarray(rng.integers(4, 500, (2, 12)))
+    positions, mask = attention(tokens != 0)
+    with_adapter = model(tokens, positions, None, mask)[0]
+    plain = nnx.merge(nnx.graphdef(base.model), merged(model))(tokens, positions, None, mask)[0]
+    np.testing.assert_allclose(np.asarray(with_adapter), np.asarray(plain), atol=2e-4)
+    assert np.abs(np.asarray(base.model(tokens, positions, None, mask)[0] - plain)).max() > 0.05
 
 
 @pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
@@ -319,9 +354,6 @@ def run_of(root: Path, base: str, stage: str, seed: int) -> None:
 
 
 def test_a_run_is_its_base_with_its_last_adapter(tmp_path: Path) -> None:
-    from model_fixtures import micro
-    from showwork.model.load import save
-
     save(micro(), tokenizer_model(), tmp_path / "base")
     root = tmp_path / "run"
     run_of(root, str(tmp_path / "base"), "sft", 1)
@@ -423,8 +455,6 @@ def test_what_is_wrong_is_said_in_one_line(folder: Path, spoil: Any, says: str) 
 
 
 def test_another_familys_tokenizer_is_refused(folder: Path) -> None:
-    from model_files import gemma2_tokenizer_model
-
     (folder / "tokenizer.model").write_bytes(gemma2_tokenizer_model())
     with pytest.raises(ValueError, match=r"ends at the ids \(1, 107\), a Gemma 3 at \(1, 106\)"):
         load(str(folder))
