@@ -2,6 +2,7 @@
 users at once, hostile text; nothing leaves the page or the server, and axe finds no serious fault in what is
 ours."""
 
+import asyncio
 import re
 import shutil
 import signal
@@ -36,8 +37,9 @@ if CHROMIUM is None:
     pytest.skip("needs Chromium (Debian: apt-get install chromium)", allow_module_level=True)
 pytest.importorskip("gradio")
 
-SOON = 20_000  # milliseconds in which the page has to have answered
+SOON = 30_000  # milliseconds in which the page has to have answered
 expect.set_options(timeout=SOON)
+LIMIT = 8  # seconds that a model has: enough for a busy machine
 UNSEEN = re.compile("[\u202a-\u202e\u2066-\u2069\u200b-\u200f\x00\x1b\ud800-\udfff\u2028]")
 KNOWN = [*tasks(6), replace(tasks(1)[0], question=f"{HOSTILE[0]} {HOSTILE[1]} Why?")]
 ATTACK = " ".join(HOSTILE)
@@ -61,15 +63,25 @@ def solved(prompt: Prompt, sample: int) -> str:
 
 
 def typed(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
-    """Writes what `echo` says, a piece at a time, as fast as it is let."""
+    """Writes what `echo` says, a piece at a time; from its last sentence on only while `PACE` is set."""
     texts = [echo(prompt, i) for i in range(n)]
     for end in range(4, len(texts[0]), 4):
         told([Completion(prompt.task_id, i, t[:end], stop=Stop.LENGTH) for i, t in enumerate(texts)])
-        PACE.wait(0.02)
+        if "Therefore" in texts[0][:end]:
+            PACE.wait(20)
     return [Completion(prompt.task_id, i, t, tuple(range(len(t)))) for i, t in enumerate(texts)]
 
 
 PACE, RELEASE = threading.Event(), threading.Event()
+PACE.set()
+
+
+@pytest.fixture
+def slow() -> Iterator[None]:
+    """Until it is set, `PACE` holds the model `typed` at its last sentence."""
+    PACE.clear()
+    yield
+    PACE.set()
 
 
 @pytest.fixture
@@ -119,12 +131,16 @@ def site(tmp_path_factory: pytest.TempPathFactory, outside: list[Any]) -> Iterat
         open_model("hostile", hostile),
     ]
     books = [Book(root, "plain"), Book(bad, "hostile")]
-    page = build(models, books, KNOWN, Limits(seconds=3, usual=512))
+    page = build(models, books, KNOWN, Limits(seconds=LIMIT, usual=512))
     yield Site(serve(page, "127.0.0.1", None), root)
     RELEASE.set()
     page.close(verbose=False)
     for model in models:
         close_model(model)
+    loop = asyncio.get_event_loop_policy().get_event_loop()  # which Gradio made for this thread, and leaves
+    if not loop.is_running():
+        loop.close()
+        asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +227,14 @@ def test_an_example_is_answered_and_every_claim_is_checked(opened: Opened) -> No
     )
 
 
-def test_it_streams_and_claims_are_marked_on_the_way(opened: Opened) -> None:
+def test_it_streams_and_claims_are_marked_on_the_way(opened: Opened, slow: None) -> None:
     view = opened()
     type_in(view, "question", "How much is 17 + 25?")
     view.locator("#go").click()
     expect(view.locator("#board .side.writing")).to_be_visible()
     assert "json-answers" not in view.locator("#board").inner_html()
     expect(view.locator("#board [data-over=no] .claim.true")).to_be_visible()  # not yet over, yet checked
+    PACE.set()
     over(view)
     expect(view.locator("#board .trace")).to_contain_text("17 + 25 = 42✓")
     expect(view.locator("#board .verdict")).to_contain_text("answer 42")
@@ -313,7 +330,7 @@ def test_a_model_that_hangs_ends_in_a_message_and_the_page_goes_on(opened: Opene
     over(view)
     well, stuck = view.locator("#board .side").all()
     expect(well).to_contain_text("right in form")
-    expect(stuck).to_contain_text("hung did not finish within 3 seconds")
+    expect(stuck).to_contain_text(f"hung did not finish within {LIMIT} seconds")
     view.locator("#go").click()  # it is still hanging, and the page says so
     expect(view.locator("#board .side").nth(1)).to_contain_text("still busy with an earlier question")
     RELEASE.set()
@@ -344,7 +361,7 @@ def test_a_megabyte_of_input_has_a_clear_answer_at_once(opened: Opened, where: s
     view.locator("#check-go" if where == "trace" else "#go").click()
     most = {"question": QUESTION, "gold": 200, "trace": MAX_CHARS}[where]
     alert = view.locator("[role=alert]")
-    expect(alert).to_contain_text(f"is too long: it may have {most:,} characters", timeout=5_000)
+    expect(alert).to_contain_text(f"is too long: it may have {most:,} characters")
     assert max(sent) < 100_000  # and not even sent
     type_in(view, where, "4" if where == "gold" else "How much is 2 + 2? 2 + 2 = 4")
     view.locator("#check-go" if where == "trace" else "#go").click()

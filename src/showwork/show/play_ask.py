@@ -24,6 +24,7 @@ Stream = Callable[[Prompt, int, Sampling, Told], Sequence[Completion]]
 LINE = 8  # questions that may wait for one model
 PATIENCE = 5.0  # seconds a question waits behind one that ran out of time
 _TICK = 0.1  # seconds between two looks at the clock
+_PAUSE = 0.12  # seconds between two states that are told: what comes faster is told together
 
 
 class Phase(StrEnum):
@@ -111,8 +112,8 @@ def ask(
     seconds: float,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Reply, ...]]:
-    """Ask several models at once: how far each of them is, in their order, whenever that has changed, until
-    all are done or have failed.
+    """Ask several models at once: how far each of them is, in their order, whenever that has changed (a
+    few times a second at most), until all are done or have failed.
 
     A model has `seconds` to answer once it has begun, and as long to begin. A model that does not come back
     from a question is given up after `PATIENCE` by those behind it. Setting `stop` ends it, and so does
@@ -130,9 +131,11 @@ def ask(
             except queue.Full:
                 why = f"{LINE} questions are waiting for {model.name} already; try again in a while"
                 replies[i] = replace(replies[i], phase=Phase.FAILED, why=why)
+        told = time.monotonic()
         yield tuple(replies)
         while any(_open(reply) for reply in replies):
             before = tuple(replies)
+            time.sleep(max(0.0, told + _PAUSE - time.monotonic()))
             heard = _heard(news)
             now = time.monotonic()
             for job, phase, completions, why in heard:
@@ -155,6 +158,7 @@ def ask(
                     if _open(before[i]):
                         replies[i] = replace(replies[i], seconds=spent)
             if tuple(replies) != before:
+                told = time.monotonic()
                 yield tuple(replies)
     finally:
         for job in jobs:

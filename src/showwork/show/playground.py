@@ -8,13 +8,12 @@ import json
 import math
 import os
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from showwork.show.checked import printable
-from showwork.show.play_ask import Model, Phase, ask
+from showwork.show.play_ask import Model, ask
 from showwork.show.play_cards import answers, asked, checked_trace, heading, note
 from showwork.show.play_records import ANY, FAILURES, VERDICTS, Book, Wish, browse, domains, stages
 from showwork.trace import MAX_CHARS
@@ -23,7 +22,6 @@ from showwork.types import Sampling, Task
 QUESTION = 4_000  # characters
 GOLD = 200  # characters of a right answer
 AT_ONCE = 8  # questions that are being looked after; others wait in the page's queue
-_PAUSE = 0.12  # seconds between two pictures of an answer that is being written
 # A long text is cut before it is sent: a little too long is enough for the server to say so.
 _CUT = (
     f"(...all) => all.map((v) => typeof v === 'string' && v.length > {MAX_CHARS} "
@@ -114,6 +112,7 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
                 label="Temperature",
                 info="0: always the likeliest token",
                 elem_id="temperature",
+                min_width=200,
             )
             n = gr.Slider(
                 1,
@@ -123,6 +122,7 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
                 label="Samples",
                 info="of each model",
                 elem_id="samples",
+                min_width=200,
             )
             tokens = gr.Slider(
                 32,
@@ -132,9 +132,16 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
                 label="Tokens",
                 info="the most of one answer",
                 elem_id="tokens",
+                min_width=200,
             )
             seed = gr.Number(
-                0, precision=0, minimum=0, label="Seed", info="another one: other samples", elem_id="seed"
+                0,
+                precision=0,
+                minimum=0,
+                label="Seed",
+                info="another one: other samples",
+                elem_id="seed",
+                min_width=200,
             )
         names = gr.CheckboxGroup(
             list(models), value=list(models), label="Models", elem_id="models", visible=len(models) > 1
@@ -170,13 +177,9 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
         said = note("At temperature 0 all samples are the same, so there is one." if alike else "")
         task, session = asked(question, gold or "", known), str(request.session_hash)
         stop = stops[session] = threading.Event()
-        drawn = 0.0
         try:
             for replies in ask(wanted, task, many, how, limits.seconds, stop):
-                over = all(reply.phase in (Phase.DONE, Phase.FAILED) for reply in replies)
-                if over or time.monotonic() - drawn >= _PAUSE:
-                    yield said, answers(task, replies, many, how)
-                    drawn = time.monotonic()
+                yield said, answers(task, replies, many, how)
         finally:
             stop.set()
             if stops.get(session) is stop:
