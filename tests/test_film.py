@@ -482,6 +482,14 @@ def test_hostile_text_is_drawn_as_text(hostile: Run) -> None:
         assert isinstance(painted, Painted) and all(i.size == (1920, 1080) for i in painted.states)
 
 
+def test_what_is_typed_is_whole_before_its_scene_ends(tmp_path: Path) -> None:
+    film = film_of(KINDS["long"](tmp_path / "run"))
+    for number, scene in enumerate(film.scenes, 1):
+        painted = paint(scene, number, len(film.scenes))
+        assert all(t.end < scene.seconds for t in painted.typed), scene.kind
+        assert painted.times == tuple(sorted(painted.times)) and painted.times[-1] < scene.seconds, scene.kind
+
+
 def test_what_a_font_has_not_got_is_a_box_and_no_tower_is_built() -> None:
     assert drawable("漢🦖") == "□□" and drawable("\u202eabc\x00") == "·abc·"
     assert drawable("e" + "\u0301" * 500).count("\u0301") == 2

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from showwork.show.film.canvas import INK, WIDTH, drawable, font, put
 from showwork.show.film.captions import Cue, cues
-from showwork.show.film.paint import SPEED, Painted
+from showwork.show.film.paint import Painted
 from showwork.show.film.painters import paint
 from showwork.show.film.script import Film
 
@@ -68,7 +68,7 @@ def state(painted: Painted, t: float) -> State:
     """What tells a scene's pictures apart: which state, how far faded in, how much is typed and wiped."""
     i = max(k for k, time in enumerate(painted.times) if time <= max(t, 0.0))
     level = _level((t - painted.times[i]) / FADE) if i else _LEVELS
-    typed = tuple(max(0, min(x.laid.length, int((t - x.begin) * SPEED))) for x in painted.typed)
+    typed = tuple(max(0, min(x.laid.length, int((t - x.begin) * x.speed))) for x in painted.typed)
     wiped = tuple(
         round((x.right - x.left) * max(0.0, min(1.0, (t - x.begin) / x.seconds)) / 4) * 4
         for x in painted.wipes

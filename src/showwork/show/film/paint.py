@@ -32,10 +32,17 @@ class Typed:
     x: int
     y: int
     begin: float
+    speed: float
 
     @property
     def end(self) -> float:
-        return self.begin + self.laid.length / SPEED
+        return self.begin + self.laid.length / self.speed
+
+
+def typed(laid: Laid, x: int, y: int, begin: float, until: float) -> Typed:
+    """A text that is whole by a moment, however long it is."""
+    room = max(0.5, until - begin)
+    return Typed(laid, x, y, begin, max(SPEED, laid.length / room))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,17 +25,17 @@ from showwork.show.film.paint import (
     BOTTOM,
     LEFT,
     RIGHT,
-    SPEED,
     TEXT,
     TOP,
     Painted,
-    Typed,
     arrival,
     question,
     states,
     strip,
+    typed,
 )
 from showwork.show.film.script import (
+    TAIL,
     Card,
     Charts,
     Diagram,
@@ -107,24 +107,25 @@ def _panels(base: Image.Image, scene: Scene, panels: Panels) -> Painted:
     wide = (RIGHT - LEFT - gap * (n - 1)) // n
     top, foot, bottom = TOP + 112, 718, 822
     laids = _same_size([marked(p) for p in panels.panels], wide - 48, foot - top - 76)
-    states, times, typed = [base], [0.0], []
+    states, times, texts = [base], [0.0], []
     for i, (panel, laid) in enumerate(zip(panels.panels, laids, strict=True)):
         x = LEFT + i * (wide + gap)
         image = states[-1].copy()
         box(image, (x, top, x + wide, bottom))
         write(image, (x + 24, top + 14, x + wide - 24, top + 58), panel.heading, (30,), ACCENT, "bold")
         begin = max(times[-1], arrival(scene, i + 1))
-        one = Typed(laid, x + 24, top + 66, begin + 0.3)
+        until = arrival(scene, i + 2) if i + 1 < n else scene.seconds - TAIL - 0.8
+        one = typed(laid, x + 24, top + 66, begin + 0.3, until)
         states.append(image)
         times.append(begin)
         image = image.copy()
         strip(image, panel, (x, foot, x + wide, bottom))
         states.append(image)
         times.append(one.end)
-        typed.append(one)
+        texts.append(one)
     image = states[-1].copy()
     write(image, (LEFT, 834, RIGHT, 880), panels.note, (24, 22, 20), SOFT)
-    return Painted((*states, image), (*times, times[-1] + 0.6), tuple(typed))
+    return Painted((*states, image), (*times, times[-1] + 0.6), tuple(texts))
 
 
 def _same_size(texts: list[list[Run]], width: int, height: int) -> list[Laid]:
@@ -140,9 +141,11 @@ def _example(base: Image.Image, scene: Scene, example: Example) -> Painted:
     write(base, (1302, TOP + 130, 1800, TOP + 170), say("Claims, checked"), (28,), ACCENT, "bold")
     write(base, (LEFT, 822, RIGHT, 878), runs_of(example.rate, SOFT, number=INK), (28, 26, 24, 21))
     laid = best(marked(example.shown), 1250 - LEFT - 64, 708 - TOP - 140, TEXT, 26)
-    one = Typed(laid, LEFT + 32, TOP + 138, max(0.8, arrival(scene, 1)))
+    one = typed(laid, LEFT + 32, TOP + 138, max(0.8, arrival(scene, 1)), scene.seconds - TAIL - 0.6)
     states, times = [base], [0.0]
-    y, reward = TOP + 180, example.shown.reward[:5]
+    y, reward = TOP + 180, example.shown.reward
+    if len(reward) > 5:  # the last is the total
+        reward = (*reward[:4], reward[-1])
     foot = 800 - 34 * (len(reward) + 1) if reward else 800
     for at, piece, fill in signs(example.shown):
         if y + 72 > foot or at > laid.length:
@@ -153,7 +156,7 @@ def _example(base: Image.Image, scene: Scene, example: Example) -> Painted:
         write(image, (1336, y + 34, 1806, y + 64), piece.why, (21, 19), SOFT)
         y += 74
         states.append(image)
-        times.append(one.begin + at / SPEED)
+        times.append(one.begin + at / one.speed)
     image = states[-1].copy()
     if reward:
         write(image, (1302, foot, 1800, foot + 34), say("What it would earn"), (25,), ACCENT, "bold")
@@ -214,5 +217,5 @@ def _result(base: Image.Image, scene: Scene, r: Result) -> Painted:
     strip(image, r.shown, (LEFT + 28, BOTTOM - 104, 800, BOTTOM - 16))
     laid = best(marked(r.shown), RIGHT - 850 - 30, BOTTOM - top - 30, (32, 28, 26, 24, 22, 20))
     begin = painted.times[-1] + 1.0
-    one = Typed(laid, 850, top + 16, begin + 0.3)
+    one = typed(laid, 850, top + 16, begin + 0.3, scene.seconds - TAIL)
     return Painted((*painted.states, image), (*painted.times, begin), (one,))
