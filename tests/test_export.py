@@ -468,7 +468,11 @@ def test_one_export_at_a_time(base: Path, tmp_path: Path) -> None:
 
 def test_the_verb_exports_a_run(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = trained(tmp_path / "run", base, stage="sft")
+    half = run.export / "sft" / ".peft.partial" / "adapter_model.safetensors"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"what a killed process has left")
     exports(args=[str(run.root), "--format", "peft", "--json"], standalone_mode=False)
     said = json.loads(capsys.readouterr().out)
     assert said["peft"]["stage"] == "sft" and (run.export / "sft" / "peft" / "README.md").is_file()
+    assert [p.name for p in (run.export / "sft").iterdir()] == ["peft"]
     assert read_run(run.root).done("export") is None

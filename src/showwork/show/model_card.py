@@ -29,7 +29,7 @@ _LIBRARY = {"hf": "transformers", "peft": "peft", "tunix": "tunix"}
 _TURN = """from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
-model = AutoModelForCausalLM.from_pretrained({source})
+model = AutoModelForCausalLM.from_pretrained({source}, attn_implementation="eager")
 {adapter}instruction = {instruction!r}
 chat = [{{"role": "user", "content": instruction + "A pen costs 3 dollars. What do 4 pens cost?"}}]
 ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
