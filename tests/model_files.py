@@ -9,10 +9,11 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
-from sentencepiece import sentencepiece_model_pb2 as proto
+from sentencepiece import sentencepiece_model_pb2
 
 from model_fixtures import VOCABULARY, tokenizer_model
 
+proto: Any = sentencepiece_model_pb2  # made by protobuf, without types
 LAYERS, WIDTH, INNER, HEADS, KV, HEAD = 6, 16, 24, 4, 2, 8
 GEMMA3 = {
     "model_type": "gemma3_text",

@@ -21,12 +21,10 @@ from showwork.model.load import Base, load
 from showwork.model.logprobs import attention, group_logprobs, token_logprobs
 from showwork.types import Sampling
 
-torch: Any = pytest.importorskip("torch", reason="needs torch: pip install torch==2.13.0")
-
 pytestmark = [*TUNIX, pytest.mark.slow]
 PAD, WINDOW, NEW = 0, 12, 64
 LENGTHS = (5, 40, 23, 16)
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -37,6 +35,11 @@ SHAPE = {
     "max_position_embeddings": 512,
     "attn_implementation": "eager",
 }
+
+
+def imported() -> Any:
+    """torch, where it is; not imported before a test needs it."""
+    return pytest.importorskip("torch", reason="needs torch: pip install torch==2.13.0")
 
 
 def gemma2() -> Any:
@@ -57,7 +60,7 @@ def gemma3() -> Any:
     """One head of keys and values, as the 270M and the 1B have it."""
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-    shape = SHAPE | {"num_key_value_heads": 1}
+    shape: dict[str, Any] = SHAPE | {"num_key_value_heads": 1}
     return Gemma3ForCausalLM(Gemma3TextConfig(**shape, num_hidden_layers=6, query_pre_attn_scalar=32))
 
 
@@ -75,7 +78,12 @@ def gemma3_multimodal() -> Any:
         "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
     }
     text = Gemma3TextConfig(**SHAPE, num_hidden_layers=6, query_pre_attn_scalar=20, rope_parameters=rope)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     vision = SiglipVisionConfig(**sizes, image_size=28, patch_size=14)
     config = Gemma3Config(
         text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=VOCABULARY - 1
@@ -85,6 +93,7 @@ def gemma3_multimodal() -> Any:
 
 def wild(model: Any, seed: int) -> Any:
     """Random weights of about the size that trained ones have by their effect, and norms that are not one."""
+    torch = imported()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in model.named_parameters():
@@ -102,6 +111,7 @@ def both(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Any, Base]]:
     """Their model, and ours read from the folder they wrote, in several parts."""
+    torch = imported()
     torch.set_num_threads(1)
     theirs = wild(MODELS[request.param](), seed=7)
     folder: Path = tmp_path_factory.mktemp(request.param)
@@ -119,6 +129,7 @@ def prompts() -> list[list[int]]:
 
 def their_logits(theirs: Any, rows: np.ndarray) -> np.ndarray:
     """Logits of rows padded on either side."""
+    torch = imported()
     mask = torch.tensor(rows != PAD)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     with torch.no_grad():
@@ -168,6 +179,7 @@ def test_logits_agree(both: tuple[Any, Base], side: str) -> None:
 def test_prefill_and_decoding_continue_as_they_do(both: tuple[Any, Base]) -> None:
     """64 greedy tokens of a left-padded batch; theirs by generation with their own cache, and by a full pass
     over what we wrote."""
+    torch = imported()
     theirs, base = both
     rows = left_pad(prompts(), 40, PAD)
     how = Sampling(temperature=0.0, max_tokens=NEW)
@@ -198,6 +210,7 @@ def test_prefill_and_decoding_continue_as_they_do(both: tuple[Any, Base]) -> Non
 def test_log_probabilities_and_gradients_are_torchs(both: tuple[Any, Base]) -> None:
     """Of given completions at a temperature, every row whole and with a prompt shared by its group; gradients
     of their sum by one matrix of each half of every layer."""
+    torch = imported()
     theirs, base = both
     left, rng = left_pad(prompts(), 40, PAD), np.random.default_rng(5)
     right = rng.integers(4, VOCABULARY - 1, (2 * len(LENGTHS), 20)).astype(np.int32)
