@@ -296,7 +296,7 @@ def test_tables_and_plot_are_made_of_what_was_found(small: Path) -> None:
     page = markdown(ablation, small, found, place.rows(), own, "plot.svg")
     less = next(c for c in found[0].compared if (c.change, c.metric) == ("less", "contract"))
     assert f"| less | contract | {100 * less.difference.value:+.1f} [" in page and "| worse |" in page
-    assert "![differences of contract, with intervals](plot.svg)" in page and "`grpo.beta=0`" in page
+    assert "![the tested differences, with intervals](plot.svg)" in page and "`grpo.beta=0`" in page
     assert "no_sft: no run yet with seed 0, 1, 2" in page and "60 test tasks a seed" in page
     console = Console(file=StringIO(), width=100)
     console.print(terminal(found))

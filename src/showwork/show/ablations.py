@@ -105,7 +105,7 @@ def markdown(
         f"{_listed(tasks)} test tasks a seed; equal {ablation.equal} of GRPO within a family.",
         "",
         READING,
-        f"![differences of contract, with intervals]({picture})",
+        f"![the tested differences, with intervals]({picture})",
         "",
     ]
     for family in found:
