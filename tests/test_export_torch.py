@@ -66,7 +66,8 @@ def gemma3_sees() -> Any:
     text = Gemma3TextConfig(**SHAPE, num_hidden_layers=6, query_pre_attn_scalar=16)
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = SiglipVisionConfig(**sizes, image_size=28, patch_size=14)
-    config = Gemma3Config(text, vision, mm_tokens_per_image=4, image_token_index=VOCABULARY - 1)
+    both = {"text_config": text, "vision_config": vision}
+    config = Gemma3Config(**both, mm_tokens_per_image=4, image_token_index=VOCABULARY - 1)
     return Gemma3ForConditionalGeneration(config)
 
 
