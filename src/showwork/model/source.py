@@ -49,6 +49,9 @@ def find(name: str) -> Source:
       (`kaggle:` before it where a folder of that name is in the way)
 
     Raises ValueError, one line, where there is nothing of that name or it cannot be had.
+
+    >>> find("tiny").folder.name, find("tiny").adapters
+    ('tiny', ())
     """
     return _find(name, _DEEP)
 
