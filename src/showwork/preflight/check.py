@@ -9,16 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from showwork.files import write_json
 from showwork.model.load import device
 from showwork.preflight import budget, rules, sanity, texts
 from showwork.preflight import measure as models
 from showwork.preflight.findings import Finding, Findings, amber, red
 from showwork.preflight.measured import Measured, Memory, Tasks
 from showwork.recipe import Recipe
-from showwork.run import Run, write_json
+from showwork.run import Run
 from showwork.train.groups import REFILLS
 
 Say = Callable[[str], None]
+_NO_STEPS = "no steps were asked for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def measure(
     where = run.root if run is not None else Path("runs")
     m = replace(m, storage=models.storage(policy, tasks, sampled.row_bytes, where, free))
     if not effort.steps:
-        return replace(m, why=dict(m.why) | {"steps": "no steps were asked for"})
+        return replace(m, why=dict(m.why) | {"steps": _NO_STEPS})
     if recipe.grpo.prompts % (recipe.grpo.micro_prompts or recipe.grpo.prompts):
         return replace(m, why=dict(m.why) | {"steps": "a step cannot be cut into its micro-batches"})
     say("preflight: a few steps of each stage (the first compiles)")
@@ -158,7 +160,8 @@ def judged(recipe: Recipe, m: Measured) -> Findings:
     why = "there was no room" if m.out_of_memory else next(iter(m.why.values()), "not asked for")
     for name, finding in left.items():
         if finding is None:
-            finding = amber(name, f"not measured: {why}", "mend that first, then ask again")
+            mend = "ask again without --no-steps" if why == _NO_STEPS else "mend that first, then ask again"
+            finding = amber(name, f"not measured: {why}", mend)
         found.append(finding)
     return Findings(tuple(found), m.stage, m.device)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from showwork.data.prepare import draws, training_mixture
+from showwork.files import to_json
 from showwork.model.decode import left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.load import load
@@ -28,7 +29,7 @@ from showwork.preflight.measured import Agreement, Noise, Pace, Samples, Steps, 
 from showwork.preflight.texts import unjudged
 from showwork.recipe import Recipe
 from showwork.record import record, task_row
-from showwork.run import Run, to_json
+from showwork.run import Run
 from showwork.score.groups import score_groups
 from showwork.score.mix import Mix, mix_of
 from showwork.trace import prompt

@@ -14,6 +14,7 @@ RATES = (1e-7, 5e-3)  # learning rates of adapters that are known to teach witho
 IMPOSSIBLE = (1e-9, 5e-2)
 STRONG, CRUSHING = 0.5, 5.0  # β above which the policy hardly moves, or not at all
 AGAIN, TOO_OFTEN = 1.0, 10.0  # times that GRPO sees its tasks
+FEWER = 0.9  # of the traces that SFT was to have
 CHANGING = 0.17  # share of the tasks on which two stages differ: as much as in the README's runs
 HOPED, HOPELESS = 0.05, 0.2  # differences in the share of right answers that an evaluation should show
 
@@ -74,7 +75,7 @@ def amount(recipe: Recipe, train: int, traces: int) -> Finding:
         return amber(
             "data amount", said, "tasks are seen again; watch the dev share of right answers", figures
         )
-    if traces < recipe.sft.traces and recipe.grpo.start == "sft":
+    if traces < FEWER * recipe.sft.traces and recipe.grpo.start == "sft":
         mend = f"sft.traces of {traces} says what there is; more need other sources or levels"
         return amber("data amount", said, mend, figures)
     return green("data amount", said, figures)

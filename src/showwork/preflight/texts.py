@@ -20,12 +20,13 @@ from showwork.data.clean import SOLUTION
 from showwork.data.prepare import prepare
 from showwork.evaluate.harness import evaluate, gold_bound, require_gold
 from showwork.evaluate.judged import open_judge
+from showwork.files import read_json, read_jsonl
 from showwork.model.decode import Decoded
 from showwork.model.tokenizer import Tokenizer
 from showwork.preflight.measured import Data, Ends, Ids, Judged, Lengths, Probe, Tasks, Template
 from showwork.recipe import Recipe
 from showwork.record import read_task
-from showwork.run import Run, read_json, read_jsonl
+from showwork.run import Run
 from showwork.score.attacks import honest
 from showwork.score.endpoint import unframed
 from showwork.score.groups import score_groups
