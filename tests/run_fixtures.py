@@ -9,9 +9,10 @@ from pathlib import Path
 from showwork import recipe as recipes
 from showwork.data.sources import SOURCES
 from showwork.evaluate.harness import gold_bound, summarise
+from showwork.files import append_jsonl, write_json, write_jsonl
 from showwork.recipe import WorkedSource
 from showwork.record import record
-from showwork.run import Run, append_jsonl, open_run, write_json, write_jsonl
+from showwork.run import Run, open_run
 from showwork.score.groups import score_groups
 from showwork.score.mix import mix_of
 from showwork.types import Completion, Graded, Stop, Task

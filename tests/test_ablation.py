@@ -23,9 +23,9 @@ from showwork.ablate import ablate, minutes_left, plan
 from showwork.evaluate.ablation import METRICS, done_row, failed_row, figures, findings, newest, outcome
 from showwork.evaluate.changes import Arm, Job, arms, digest, jobs, read_ablation
 from showwork.evaluate.ledger import Place
+from showwork.files import RunError, read_jsonl
 from showwork.recipe import Grpo, load
 from showwork.record import Record
-from showwork.run import RunError, read_jsonl
 from showwork.show.ablations import markdown, terminal
 from showwork.show.forest import forest
 from showwork.show.screen import Screen

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fakes import FakeClock
 from showwork import cli
-from showwork.run import RunError
+from showwork.files import RunError
 from showwork.show.screen import Screen
 
 VERBS = ("run", "pretrain", "eval", "grade", "check")
@@ -123,7 +123,7 @@ sys.exit(cli.main(["broken"]))
 """
 
 
-READ = "from showwork.run import read_json, Path; read_json(Path('x.json'))"
+READ = "from showwork.files import read_json, Path; read_json(Path('x.json'))"
 
 
 @pytest.mark.parametrize(

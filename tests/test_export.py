@@ -28,6 +28,7 @@ from export_fixtures import ALPHA, RANK, arrays, base_folder, recipe_on, trained
 from model_fixtures import TUNIX, config, logits, lora, texts, tokenizer
 from showwork.export import FORMATS, export, export_stage, folder_of, what_was_trained
 from showwork.export_verb import exports
+from showwork.files import read_json
 from showwork.model.export import arrays_of, factors, read_peft, read_tunix, write_tunix
 from showwork.model.layout import layout, to_file
 from showwork.model.load import load
@@ -35,7 +36,7 @@ from showwork.model.lora import merged, save_adapter
 from showwork.model.reread import reference, reread
 from showwork.model.sampler import policy
 from showwork.model.shards import INDEX, tensors
-from showwork.run import Run, read_json, read_run
+from showwork.run import Run, read_run
 from showwork.show.screen import Screen
 from showwork.types import Prompt
 

@@ -22,8 +22,9 @@ from showwork.evaluate.compare import pairs
 from showwork.evaluate.failures import classify
 from showwork.evaluate.harness import gold_bound, paired
 from showwork.evaluate.stats import holm
+from showwork.files import read_json, read_jsonl, write_json, write_jsonl
 from showwork.record import read_record
-from showwork.run import Run, read_json, read_jsonl, read_run, write_json, write_jsonl
+from showwork.run import Run, read_run
 from showwork.show.film.canvas import best, drawable, runs_of
 from showwork.show.film.captions import cues, narration, webvtt
 from showwork.show.film.facts import read_facts

@@ -15,8 +15,8 @@ from judge_server import Reply, serving, sound, sound_reply, user
 from showwork import cli
 from showwork.evaluate.agreement import auroc, interval, quadratic_kappa
 from showwork.evaluate.judged import fill, judge_records, settings_of, stratified, stratum, table
+from showwork.files import write_jsonl
 from showwork.record import record
-from showwork.run import write_jsonl
 from showwork.score.judge import Judge
 from showwork.score.ledger import Ledger
 from showwork.score.rubric import rubrics

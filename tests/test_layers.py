@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A unit (module or folder of the package) may import from the lines above its own, and from itself.
 LAYERS = (
-    ("types", "strict"),
+    ("types", "strict", "files"),
     ("trace", "recipe", "run", "record", "provenance", "clock", "relay"),
     ("verify",),
     ("data", "score"),
@@ -34,18 +34,18 @@ LAYERS = (
     ("stages",),
     ("verbs", "process"),
     ("ablate", "trial"),
-    ("options", "views", "ablation_verb", "checks", "play", "export_verb"),
+    ("options", "rows"),
+    ("views", "ablation_verb", "checks", "play", "export_verb", "reward_verbs"),
     ("cli",),
 )
-# A run directory belongs to one recipe; verbs share their options.
+# A run directory belongs to one recipe.
 ALSO = {("run", "recipe"), ("relay", "run")}
-ALSO |= {(verb, "options") for verb in ("views", "ablation_verb", "checks", "play", "export_verb")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400
 MEGABYTES = 6
 VAGUE = {"util", "utils", "common", "helper", "helpers", "manager", "base", "misc"}
-KWARGS: set[str] = set()  # functions, as "module.py:name", that must take **kwargs
+KWARGS = {"train/ledger.py:_listen"}  # functions that a library calls with arguments by name
 
 
 def name(path: Path) -> str:

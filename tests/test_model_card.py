@@ -7,8 +7,9 @@ import yaml
 
 from export_fixtures import recipe_on
 from run_fixtures import RECIPE, finished
+from showwork.files import read_json, write_json
 from showwork.recipe import resolve
-from showwork.run import Run, open_run, read_json, write_json
+from showwork.run import Run, open_run
 from showwork.show.model_card import NOTICE, model_card, of_gemma
 
 KINDS = ("hf", "peft", "tunix")

@@ -17,7 +17,7 @@ import pytest
 
 from fakes import ScriptedSampler
 from run_fixtures import HOSTILE, finished, tasks
-from showwork.run import append_jsonl
+from showwork.files import append_jsonl
 from showwork.show.play_ask import (
     LINE,
     Model,

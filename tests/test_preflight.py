@@ -20,6 +20,7 @@ from fakes import ScriptedSampler
 from judge_server import Reply, serving, sound_reply
 from model_fixtures import TUNIX
 from showwork.data.jsonl import load as load_rows
+from showwork.files import write_json, write_jsonl
 from showwork.model.load import TINY, load
 from showwork.model.lora import adapter, load_adapter, save_adapter
 from showwork.model.tokenizer import load_tokenizer
@@ -31,7 +32,7 @@ from showwork.preflight.measured import Measured, Tasks
 from showwork.recipe import Recipe
 from showwork.recipe import load as load_recipe
 from showwork.record import task_row
-from showwork.run import open_run, write_json, write_jsonl
+from showwork.run import open_run
 from showwork.trace import gold, prompt, render
 from showwork.types import Completion, Prompt, Sampler, Sampling, Task
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from showwork.files import RunError, write_json
 from showwork.recipe import load
 from showwork.relay import add_leg, carry_on, legs
-from showwork.run import RunError, open_run, write_json
+from showwork.run import open_run
 
 RECIPE = load("recipes/tiny.yaml")
 

@@ -23,8 +23,9 @@ from run_fixtures import HOSTILE, evaluated, finished, tasks
 from showwork.cli import main
 from showwork.evaluate.compare import pairs
 from showwork.evaluate.harness import gold_bound
+from showwork.files import RunError, append_jsonl, read_json, write_jsonl
 from showwork.record import record
-from showwork.run import RunError, append_jsonl, read_json, read_run, write_jsonl
+from showwork.run import read_run
 from showwork.show.report import page, write_report
 from showwork.show.report_data import read_findings, read_sides
 from showwork.show.report_records import block

@@ -18,16 +18,11 @@ from hypothesis import strategies as st
 from fakes import FakeClock
 from showwork import trace
 from showwork.clock import Deadline
-from showwork.provenance import provenance, without_places
-from showwork.recipe import Recipe, resolve, validate
-from showwork.record import read_record, read_task, record, task_row
-from showwork.run import (
+from showwork.files import (
     RunError,
     append_jsonl,
-    open_run,
     read_json,
     read_jsonl,
-    read_run,
     rewind,
     to_json,
     write_bytes,
@@ -35,6 +30,10 @@ from showwork.run import (
     write_jsonl,
     write_text,
 )
+from showwork.provenance import provenance, without_places
+from showwork.recipe import Recipe, resolve, validate
+from showwork.record import read_record, read_task, record, task_row
+from showwork.run import open_run, read_run
 from showwork.types import (
     Check,
     Completion,
@@ -188,7 +187,7 @@ def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from showwork.run import write_text
+from showwork.files import write_text
 path, n = Path(sys.argv[1]), 0
 write_text(path, "0" * 1_000_000)
 print("ready", flush=True)

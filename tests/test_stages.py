@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from showwork.files import read_jsonl
 from showwork.record import read_record
-from showwork.run import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from model_fixtures import TUNIX
 from showwork.clock import Deadline
+from showwork.files import read_jsonl
 from showwork.recipe import load
-from showwork.run import open_run, read_jsonl
+from showwork.run import open_run
 from showwork.session import Session
 from showwork.show.screen import Screen
 from showwork.stages import run_all

@@ -133,7 +133,7 @@ def _report(
     from rich.console import Console
 
     from showwork.evaluate.ablation import findings
-    from showwork.run import write_text
+    from showwork.files import write_text
     from showwork.show.ablations import markdown, terminal
     from showwork.show.forest import forest
 

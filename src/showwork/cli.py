@@ -4,14 +4,11 @@ Whatever is heavy is imported inside its verb, so that `--help`, `grade` and `ch
 load JAX.
 """
 
-import gc
-import io
-import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +16,12 @@ import typer
 
 from showwork.ablation_verb import ablations
 from showwork.checks import checks
+from showwork.export_verb import exports
 from showwork.options import AsJson, Debug, Quiet, print_json
 from showwork.play import player
 from showwork.process import STOPPED, asked_to_stop, set_up_jax
+from showwork.reward_verbs import rewards
+from showwork.rows import collect_rarely, json_line, lines
 from showwork.types import Stopped
 from showwork.views import views
 
@@ -41,9 +41,6 @@ Overrides = Annotated[
 ]
 Folder = Annotated[Path | None, typer.Option("--dir", help="the run directory [runs/<name of the recipe>]")]
 Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each row")]
-Reward = Annotated[
-    str, typer.Option("--reward", metavar="PRESET|FILE", help="verified, composite, rubric, or a YAML file")
-]
 From = Annotated[
     Path | None, typer.Option("--from", metavar="RUN", help="go on with a copy of this run, made first")
 ]
@@ -130,18 +127,18 @@ def grade(
     rows: list[dict[str, Any]] = []
     verdicts: list[str] = []
     known = Kind(kind) if kind else None
-    _collect_rarely()
-    for row in grade_file(_lines(file), known, unit=unit, text=text, texts=page is not None):
+    collect_rarely()
+    for row in grade_file(lines(file), known, unit=unit, text=text, texts=page is not None):
         if page is not None:
             rows.append(row)
             row = {name: value for name, value in row.items() if name not in ("prediction", "gold")}
         verdicts.append(row.get("verdict", "unreadable"))
         if as_json or verdicts[-1] != "right":
-            print(_json_line(row, ascii_only=not as_json))
+            print(json_line(row, ascii_only=not as_json))
     if not as_json:
         print(tally(verdicts))
     if page is not None:
-        from showwork.run import write_text
+        from showwork.files import write_text
         from showwork.show.checked import graded_page
 
         write_text(page, graded_page(rows, title=f"Graded answers: {file.name}"))
@@ -161,111 +158,27 @@ def check(
     from showwork.verify.files import check_file
 
     rows = []
-    _collect_rarely()
+    collect_rarely()
     show = None if as_json or not sys.stdout.isatty() else _on_terminal()
-    for row in check_file(_lines(file)):
+    for row in check_file(lines(file)):
         if show is None:
-            print(_json_line(row))
+            print(json_line(row))
         else:
             show(row)
         if page is not None:
             rows.append(row)
     if page is not None:
-        from showwork.run import write_text
+        from showwork.files import write_text
         from showwork.show import checked
 
         write_text(page, checked.page(rows, title=f"Checked traces: {file.name}"))
 
 
-@app.command()
-def score(
-    file: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="JSON lines: id, group, question, gold, completion; - is stdin"),
-    ],
-    reward: Reward = "verified",
-    debug: Debug = False,
-) -> None:
-    """Score the completions in a file by a reward, group by group. Prints a line of JSON for each."""
-    from showwork.score.files import score_file
-    from showwork.score.mix import read_mix
-
-    mix = read_mix(reward)
-    _collect_rarely()
-    for row in score_file(_lines(file), mix):
-        print(_json_line(row))
-
-
-@app.command()
-def lab(
-    records: Annotated[
-        Path,
-        typer.Argument(metavar="RECORDS", help="records of a run (a file or folder), or rows as for score"),
-    ],
-    reward: Reward = "verified",
-    tasks: Annotated[int, typer.Option("--tasks", min=1, help="how many tasks the hacks are tried on")] = 20,
-    plots: Annotated[Path | None, typer.Option("--plots", metavar="OUT", help="write a picture")] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Replay saved completions through a reward, and attack it. Exit code 1: a hack outranks honest work."""
-    from rich.console import Console
-
-    from showwork.score.lab import lab as replay
-    from showwork.score.mix import read_mix
-    from showwork.show.lab import plot, report, verdict
-
-    mix = read_mix(reward)
-    files = sorted(records.glob("*.jsonl")) if records.is_dir() else [records]
-    found = replay((line for file in files for line in _lines(file)), mix, tasks=tasks)
-    if as_json:
-        print_json(found.to_json())
-    else:
-        Console().print(report(found, reward), highlight=False)
-        print(verdict(found, reward))
-    if plots is not None:
-        plot(found, reward, plots)
-    if found.broken:
-        raise typer.Exit(1)
-
-
-@app.command()
-def judge(
-    records: Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="as for lab")],
-    recipe: Annotated[Path | None, typer.Option("--recipe", help="a recipe with a section judge")] = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="an OpenAI-compatible endpoint")] = None,
-    model: Annotated[str | None, typer.Option(help="its name there; else tiny, or a model's folder")] = None,
-    key_variable: Annotated[str | None, typer.Option(help="the variable that holds the key")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="how many completions are judged")] = 50,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="which ones")] = 0,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Have a sample of records judged by rubrics, 1 to 5. Exit code 1: the judge failed a canary."""
-    from rich.console import Console
-
-    from showwork.evaluate import judged
-    from showwork.show.screen import Screen
-
-    settings = judged.settings_of(recipe, base_url, model, key_variable)
-    files = [f for path in records for f in (sorted(path.glob("*.jsonl")) if path.is_dir() else [path])]
-    if settings.base_url is None:
-        set_up_jax()
-    with Screen(quiet=quiet).progress("judge") as advance:
-        lines = (line for file in files for line in _lines(file))
-        result = judged.judge_lines(lines, settings, n, seed, advance)
-    if as_json:
-        print_json(result)
-    else:
-        Console().print(judged.table(result), highlight=False)
-    if result["void"]:
-        raise typer.Exit(1)
-
-
+app.add_typer(rewards)  # score, lab, judge
 app.add_typer(views)  # report, show, compare
 app.add_typer(checks)  # preflight
 app.add_typer(ablations)  # ablate
+app.add_typer(exports)  # export
 app.add_typer(player)  # play
 
 
@@ -309,23 +222,6 @@ def _train(
             print_json(result)
 
 
-def _lines(file: Path) -> Iterator[str]:
-    """The lines of a file; of standard input for "-". Bytes that are no UTF-8 spoil their line only."""
-    if str(file) == "-":
-        if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-        yield from sys.stdin
-        return
-    with open(file, encoding="utf-8", errors="replace") as opened:
-        yield from opened
-
-
-def _collect_rarely() -> None:
-    """Rows leave next to no cycles behind, but the search for them costs a fifth of the time of a file."""
-    gc.freeze()
-    gc.set_threshold(100_000)
-
-
 def _on_terminal() -> Callable[[dict[str, Any]], None]:
     """What shows one checked row on the terminal."""
     from rich.console import Console
@@ -334,11 +230,6 @@ def _on_terminal() -> Callable[[dict[str, Any]], None]:
 
     console = Console()
     return lambda row: console.print(screen(row))
-
-
-def _json_line(row: dict[str, Any], ascii_only: bool = False) -> str:
-    """The row as one line of JSON. Half characters, which JSON can name and UTF-8 cannot hold, stay named."""
-    return json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace").decode()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -369,7 +260,7 @@ def start() -> None:
     """The command as a process. Verbs that compute start it a second time with huge pages for the allocator:
     XLA's buffers are mapped and unmapped at every step, and on a CPU the page faults of a training step cost
     as much as its arithmetic. glibc reads this setting only when a process begins."""
-    computes = set(sys.argv[1:2]) & {"run", "pretrain", "eval", "ablate", "preflight"}
+    computes = set(sys.argv[1:2]) & {"run", "pretrain", "eval", "ablate", "preflight", "export"}
     if computes and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, "-m", "showwork.cli", *sys.argv[1:]])

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from showwork import __version__
+from showwork.files import read_json, write_json
 from showwork.model.export import SHARD, write_merged, write_peft, write_tunix
 from showwork.model.load import Base, fingerprint, load
 from showwork.model.lora import add_lora, load_adapter, set_adapter
@@ -28,7 +29,7 @@ from showwork.model.source import find
 from showwork.policies import tasks_of
 from showwork.provenance import without_places
 from showwork.recipe import Recipe, identity
-from showwork.run import TEST, Run, read_json, write_json
+from showwork.run import TEST, Run
 from showwork.show.model_card import NOTICE, model_card, of_gemma
 from showwork.show.screen import Screen
 from showwork.trace import prompt

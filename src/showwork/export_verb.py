@@ -31,9 +31,10 @@ def export(
 
     Each is read again and compared with the run's policy before it gets its name.
     """
+    from showwork.files import read_json
     from showwork.process import set_up_jax
     from showwork.recipe import validate
-    from showwork.run import read_json, read_run
+    from showwork.run import read_run
 
     opened = read_run(run)
     recipe = validate(read_json(opened.recipe_resolved), str(run))

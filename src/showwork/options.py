@@ -13,6 +13,6 @@ Debug = Annotated[bool, typer.Option("--debug", help="show where an error comes 
 
 def print_json(result: Any) -> None:
     """The result as JSON, on stdout."""
-    from showwork.run import to_json
+    from showwork.files import to_json
 
     print(json.dumps(to_json(result), indent=2, ensure_ascii=False))

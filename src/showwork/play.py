@@ -125,11 +125,11 @@ def open_target(name: str, label: str, alone: bool) -> Opened:
 
 def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     """The policies of a run share its base's weights and compiled programs."""
+    from showwork.files import read_json
     from showwork.model.lora import add_lora, load_adapter, set_adapter
     from showwork.model.sampler import Policy
     from showwork.policies import load_policy, tasks_of
     from showwork.recipe import validate
-    from showwork.run import read_json
     from showwork.show.play_ask import open_model
     from showwork.show.play_records import Book
 

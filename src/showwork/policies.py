@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 
 from showwork.evaluate.harness import evaluate
 from showwork.evaluate.judged import open_judge
+from showwork.files import read_jsonl
 from showwork.model.load import Base, load
 from showwork.model.lora import add_lora, load_adapter, set_adapter
 from showwork.model.sampler import Policy, policy
 from showwork.recipe import Recipe
 from showwork.record import read_task
-from showwork.run import Run, read_jsonl
+from showwork.run import Run
 from showwork.score.judge import Judge
 from showwork.score.mix import mix_of
 from showwork.types import Graded, Sampling, Task

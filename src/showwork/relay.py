@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from showwork.run import Run, RunError, append_jsonl, read_jsonl, read_run
+from showwork.files import RunError, append_jsonl, read_jsonl
+from showwork.run import Run, read_run
 
 _OWN = {".lock"}  # what belongs to the process that works on a directory, not to the run
 

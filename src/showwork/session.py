@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from showwork.clock import Deadline
+from showwork.files import read_json, rewind
 from showwork.model.load import fingerprint
 from showwork.recipe import Recipe, identity
-from showwork.run import TEST, Run, read_json, rewind
+from showwork.run import TEST, Run
 from showwork.show.screen import Screen
 from showwork.train.checkpoint import Checkpoints
 from showwork.train.leg import Leg

@@ -16,6 +16,7 @@ from typing import Any
 from showwork.data.prepare import prepare as prepare_data
 from showwork.evaluate.harness import gold_bound, paired, require_gold, summarise
 from showwork.evaluate.table import stage_table
+from showwork.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from showwork.model.load import device, load
 from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
 from showwork.preflight.check import preflight
@@ -23,7 +24,7 @@ from showwork.provenance import provenance
 from showwork.recipe import Recipe, identity
 from showwork.record import Record, read_record, record, task_row
 from showwork.relay import add_leg
-from showwork.run import TEST, Run, append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from showwork.run import TEST, Run
 from showwork.score.judge import score_judged
 from showwork.score.mix import mix_of
 from showwork.session import Session

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from showwork.data.prepare import draws as training_draws
+from showwork.files import append_jsonl, read_jsonl, write_bytes, write_jsonl
 from showwork.model.load import load
 from showwork.model.lora import adapter, add_lora, save_adapter
 from showwork.model.sampler import Policy
 from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
 from showwork.recipe import Recipe, identity
 from showwork.record import record
-from showwork.run import Run, append_jsonl, read_jsonl, write_bytes, write_jsonl
+from showwork.run import Run
 from showwork.score.mix import mix_of
 from showwork.session import Session
 from showwork.show.screen import Screen

@@ -15,12 +15,13 @@ from showwork.clock import Deadline
 from showwork.evaluate.ablation import DONE, done_row, failed_row, outcome
 from showwork.evaluate.changes import Arm, Job
 from showwork.evaluate.ledger import Place
+from showwork.files import read_jsonl, write_bytes
 from showwork.model.load import device
 from showwork.provenance import provenance, without_places
 from showwork.recipe import identity, resolve
 from showwork.record import read_record
 from showwork.relay import add_leg
-from showwork.run import TEST, Run, open_run, read_jsonl, write_bytes
+from showwork.run import TEST, Run, open_run
 from showwork.session import Session, code
 from showwork.show.screen import Screen
 from showwork.stages import TRAINING, evaluate_stage, prepare, summarise_run

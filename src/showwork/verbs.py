@@ -9,6 +9,7 @@ from showwork.data.corpus import tokenizer_lines
 from showwork.data.sources import SOURCES
 from showwork.evaluate.harness import grade_completions, read_completions, summarise
 from showwork.evaluate.table import stage_table
+from showwork.files import read_json, read_jsonl, write_bytes, write_json
 from showwork.model.load import device, save
 from showwork.model.tiny import fresh as fresh_model
 from showwork.model.tiny import tiny_config
@@ -17,7 +18,7 @@ from showwork.policies import evaluate_on, load_policy, tasks_of
 from showwork.provenance import provenance
 from showwork.recipe import Data, Model, Recipe, WorkedSource, validate
 from showwork.record import read_task
-from showwork.run import TEST, Run, read_json, read_jsonl, read_run, write_bytes, write_json
+from showwork.run import TEST, Run, read_run
 from showwork.score.mix import mix_of
 from showwork.session import Session
 from showwork.show.screen import Screen

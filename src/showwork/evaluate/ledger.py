@@ -16,7 +16,8 @@ from typing import Any
 
 from showwork.evaluate.ablation import Outcome, Row, newest
 from showwork.evaluate.changes import Arm, Job
-from showwork.run import Run, RunError, append_jsonl, read_jsonl, to_json, write_bytes
+from showwork.files import RunError, append_jsonl, read_jsonl, to_json, write_bytes
+from showwork.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Place:
 
     def keep(self, arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, str]:
         """Write an arm's outcomes; what its row must say to find them again."""
-        content = "".join(json.dumps(to_json(o), ensure_ascii=False) + "\n" for o in outcomes).encode()
+        rows = (json.dumps(to_json(o), ensure_ascii=False, separators=(",", ":")) for o in outcomes)
+        content = "".join(f"{row}\n" for row in rows).encode()
         sha = hashlib.sha256(content).hexdigest()
         path = self.root / "outcomes" / f"{arm.job.label}-{arm.stage}-{sha[:8]}.jsonl"
         write_bytes(path, content)

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from showwork.run import Run
+
 TINY = Path(__file__).resolve().parents[1] / "assets" / "tiny"
 # What is fetched of a repository: no second copy of the weights in another format.
 _WANTED = ["config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json"]
@@ -60,8 +62,8 @@ def _find(name: str, deep: int) -> Source:
     if name == "tiny":
         return Source(TINY)
     path, _, stage = name.rpartition(":") if re.search(r":\w+$", name) else (name, "", "")
-    if (Path(path) / "recipe.json").is_file() and not (Path(path) / "config.json").is_file():
-        return _run(Path(path), stage, deep)
+    if Run(Path(path)).recipe_resolved.is_file() and not (Path(path) / "config.json").is_file():
+        return _run(Run(Path(path)), stage, deep)
     if name and Path(name).is_dir():
         return Source(_checked(Path(name), name))
     if _KAGGLE.fullmatch(name):
@@ -75,20 +77,20 @@ def _find(name: str, deep: int) -> Source:
     )
 
 
-def _run(root: Path, stage: str, deep: int) -> Source:
+def _run(run: Run, stage: str, deep: int) -> Source:
     """A run's base with the adapter of one of its stages."""
     if not deep:
-        raise ValueError(f"model {root}: more than {_DEEP} runs on top of each other")
+        raise ValueError(f"model {run.root}: more than {_DEEP} runs on top of each other")
     try:
-        model = json.loads((root / "recipe.json").read_bytes())["model"]
+        model = json.loads(run.recipe_resolved.read_bytes())["model"]
         base, rank, alpha = str(model["name"]), int(model["lora"]["rank"]), float(model["lora"]["alpha"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"model {root}: recipe.json of the run cannot be read ({error})") from None
-    files = {s: root / "checkpoints" / s / "adapter.safetensors" for s in ([stage] if stage else _STAGES)}
-    there = [file for file in files.values() if file.is_file()]
+        raise ValueError(f"model {run.root}: its recipe.json cannot be read ({error})") from None
+    files = [run.adapter(s) for s in ([stage] if stage else _STAGES)]
+    there = [file for file in files if file.is_file()]
     if not there:
         said = f"stage {stage!r} has" if stage else "run has"
-        raise ValueError(f"model {root}: the {said} left no adapter; let it come to an end first")
+        raise ValueError(f"model {run.root}: the {said} left no adapter; let it come to an end first")
     below = _find(base, deep - 1)
     return Source(below.folder, (*below.adapters, Adapter(there[0], rank, alpha)))
 

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from showwork.evaluate.table import markdown
+from showwork.files import read_json
 from showwork.provenance import without_places
 from showwork.recipe import Recipe, resolve
-from showwork.run import Run, read_json
+from showwork.run import Run
 from showwork.trace import INSTRUCTIONS
 
 # What Google's Gemma Terms of Use (section 3.1) ask of whoever passes a model on, in a file of its own.

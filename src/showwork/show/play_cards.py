@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from showwork.evaluate.calibration import ballots
+from showwork.files import to_json
 from showwork.record import record
-from showwork.run import to_json
 from showwork.show.checked import FILTERS, VERDICTS
 from showwork.show.play_ask import Phase, Reply
 from showwork.show.report_data import Line

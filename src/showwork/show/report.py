@@ -18,7 +18,8 @@ from markupsafe import Markup
 from showwork.evaluate.failures import Failure
 from showwork.evaluate.harness import Rate
 from showwork.evaluate.stats import wilson
-from showwork.run import Run, write_text
+from showwork.files import write_text
+from showwork.run import Run
 from showwork.show import plots
 from showwork.show.checked import printable
 from showwork.show.report_data import LAST_STEPS, Findings, read_findings

@@ -14,8 +14,9 @@ from showwork.evaluate.compare import Gain, Pair, gain, pairs
 from showwork.evaluate.failures import Failure, Found, classify, frequencies, transitions
 from showwork.evaluate.harness import Rate
 from showwork.evaluate.stats import wilson
+from showwork.files import read_json, read_jsonl
 from showwork.record import Record, read_record
-from showwork.run import Run, read_json, read_jsonl, read_run
+from showwork.run import Run, read_run
 from showwork.types import Graded, Truth
 
 ORDER = ("base", "sft", "grpo")  # of the stages; any others follow by name

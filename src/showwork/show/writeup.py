@@ -14,7 +14,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure as Page
 from matplotlib.ticker import MaxNLocator
 
-from showwork.run import write_bytes, write_text
+from showwork.files import write_bytes, write_text
 from showwork.show.film.canvas import Run, best, drawable, lay, runs_of
 from showwork.show.film.script import (
     Card,

@@ -23,7 +23,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from showwork.run import write_bytes
+from showwork.files import write_bytes
 
 _NAME = re.compile(r"step-(\d{8})\.([0-9a-f]{16})\.safetensors")
 _WIDE = {"bfloat16": (ml_dtypes.bfloat16, np.uint16)}  # what safetensors' numpy side has no name for

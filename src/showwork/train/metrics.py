@@ -1,7 +1,7 @@
 """Where training's numbers go: JSON lines in the run directory, and TensorBoard beside them.
 
 Every name is explained in `docs/metrics.md`. Rows are appended as they come; what a resumed stage repeats
-is cut off first (`run.rewind`).
+is cut off first (`files.rewind`).
 """
 
 import math
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from showwork.run import append_jsonl
+from showwork.files import append_jsonl
 
 
 @dataclass(frozen=True, slots=True)

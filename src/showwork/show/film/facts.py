@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import showwork
+from showwork.files import read_json, read_jsonl
 from showwork.recipe import Recipe, RewardMix, validate
-from showwork.run import Run, read_json, read_jsonl
+from showwork.run import Run
 from showwork.score.mix import Mix, mix_of
 from showwork.show.checked import beside, pieces, printable
 from showwork.show.film.script import Figure, Piece, Quote, Shown, Words, figure, say

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from showwork.run import to_json, write_json, write_text
+from showwork.files import to_json, write_json, write_text
 from showwork.show.film.captions import cues, narration, webvtt
 from showwork.show.film.frames import frames
 from showwork.show.film.script import Film
