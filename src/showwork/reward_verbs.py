@@ -94,8 +94,8 @@ def judge(
     if settings.base_url is None:
         set_up_jax()
     with Screen(quiet=quiet).progress("judge") as advance:
-        lines = (line for file in files for line in lines(file))
-        result = judged.judgelines(lines, settings, n, seed, advance)
+        rows = (line for file in files for line in lines(file))
+        result = judged.judge_lines(rows, settings, n, seed, advance)
     if as_json:
         print_json(result)
     else:

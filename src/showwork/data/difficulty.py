@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from showwork.data.mixture import mixture
 from showwork.types import Task
@@ -119,9 +119,7 @@ class Draws:
 
     def go_on(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take up a `state`."""
-        own: dict[str, Int[np.ndarray, n] | Float[np.ndarray, n]] = {
-            name.removeprefix("draws/"): array for name, array in arrays.items() if name.startswith("draws/")
-        }
+        own = {name[6:]: array for name, array in arrays.items() if name.startswith("draws/")}
         self.right, self.seen, self.at = own["right"].copy(), own["seen"].copy(), own["at"].copy()
         self.kind_right, self.kind_seen = own["kind_right"].copy(), own["kind_seen"].copy()
         self.step = int(own["step"][0])

@@ -31,9 +31,9 @@ _COMPILE = "/jax/core/compile/"  # tracing, lowering and compiling of jitted fun
 _compiled = [0.0]  # seconds in this process; JAX tells listeners, and has no public way to take one off
 
 
-def _listen(event: str, seconds: float, **_: object) -> None:
+def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if event.startswith(_COMPILE):
-        _compiled[0] += seconds
+        _compiled[0] += duration_secs
 
 
 jax.monitoring.register_event_duration_secs_listener(_listen)
