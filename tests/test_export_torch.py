@@ -31,7 +31,7 @@ pytestmark = [*TUNIX, pytest.mark.slow]
 NEW = 64
 # Its default attention, `sdpa`, leaves out Gemma 2's cap on attention logits.
 EXACT: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager"}
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -64,9 +64,14 @@ def gemma3_sees() -> Any:
     )
 
     text = Gemma3TextConfig(**SHAPE, num_hidden_layers=6, query_pre_attn_scalar=16)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     vision = SiglipVisionConfig(**sizes, image_size=28, patch_size=14)
-    both = {"text_config": text, "vision_config": vision}
+    both: dict[str, Any] = {"text_config": text, "vision_config": vision}
     config = Gemma3Config(**both, mm_tokens_per_image=4, image_token_index=VOCABULARY - 1)
     return Gemma3ForConditionalGeneration(config)
 
