@@ -134,7 +134,7 @@ def test_total(name: str) -> None:
     """Hostile text is graded like any other, in bounded time (the figures are in docs/verification.md)."""
     begin = time.process_time()
     graded = grade(TASK, completion(HOSTILE[name]))
-    assert time.process_time() - begin < 0.5
+    assert time.process_time() - begin < 2.0
     assert all(0 <= c.span[0] <= c.span[1] <= len(HOSTILE[name]) for c in graded.checks)
 
 

@@ -26,6 +26,7 @@ from showwork.score.judge import Judge, judge_of
 from showwork.score.ledger import Ledger
 from showwork.score.rubric import schema
 from showwork.score.wire import Key, read_body, read_key
+from showwork.strict import RecipeError
 from showwork.trace import prompt
 from showwork.types import Completion, Graded, Kind, Prompt, Sampling, Task
 from showwork.verify.grade import grade
@@ -479,7 +480,7 @@ def test_a_key_that_cannot_be_one_is_named_by_its_variable(
     ],
 )
 def test_a_recipe_with_a_key_in_it_is_refused_without_repeating_it(values: dict[str, str]) -> None:
-    with pytest.raises(recipe.RecipeError) as caught:
+    with pytest.raises(RecipeError) as caught:
         recipe.validate({"name": "x", "data": {"worked": {}}, "judge": values}, "recipe x")
     assert SECRET not in str(caught.value) and "judge" in str(caught.value)
 

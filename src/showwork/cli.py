@@ -175,7 +175,7 @@ def check(
 
 
 app.add_typer(rewards)  # score, lab, judge
-app.add_typer(views)  # report, show, compare
+app.add_typer(views)  # report, show, compare, video
 app.add_typer(checks)  # preflight
 app.add_typer(ablations)  # ablate
 app.add_typer(exports)  # export

@@ -4,6 +4,8 @@ It is part of the command line (`cli.py` takes it in); whatever is heavy is impo
 """
 
 import importlib.util
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -89,6 +91,11 @@ def play(
     page.close(verbose=False)
     for model in models:
         close_model(model)
+    if threading.active_count() > 1:
+        # A thread may still compile or decode, and Python's orderly end would abort in the middle of it. There
+        # is nothing to save.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def labels(names: Sequence[str]) -> list[str]:

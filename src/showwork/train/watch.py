@@ -35,7 +35,7 @@ class TurnBack(Exception):
 def trouble(rows: Rows, watch: Watch) -> Trouble | None:
     """The first bound that the newest of the rows breaks (one row a step, oldest first), or None.
 
-    >>> rows = [{"kl": 0.1, "live": 1.0}, {"kl": 2.0, "live": 1.0}, {"kl": 2.5, "live": 1.0}]
+    >>> rows = [{"kl": kl, "entropy": 0.1, "live": 1.0} for kl in (0.1, 2.0, 2.5)]
     >>> trouble(rows[:2], Watch()), trouble(rows, Watch())
     (None, Trouble(name='kl', reason='the KL divergence is 2 nats a token, above its bound 1', action='back'))
     """
