@@ -92,8 +92,8 @@ def play(
     for model in models:
         close_model(model)
     if threading.active_count() > 1:
-        # A thread may still compile or decode, and Python's orderly end would abort in the middle of it. There
-        # is nothing to save.
+        # A thread may still compile or decode, and Python's orderly end would abort in the middle of it.
+        # There is nothing to save.
         sys.stdout.flush()
         os._exit(0)
 
