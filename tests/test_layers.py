@@ -30,6 +30,7 @@ LAYERS = (
     ("preflight",),
     ("show",),
     ("policies", "session"),
+    ("selfmade",),
     ("training", "export"),
     ("stages",),
     ("verbs", "process"),

@@ -67,10 +67,36 @@ class Data(Part):
     max_trace_tokens: int = Field(default=128, gt=0)
 
 
-class Sft(Part):
-    """LoRA fine-tuning on worked traces. `traces` caps how many distinct ones are seen; `share` is how much
-    of a session's time it may take at most."""
+class SelfMade(Part):
+    """How the stock model makes its own SFT data.
 
+    It is asked up to `tasks` training questions, `samples` times each, at `temperature`, for at most
+    `max_tokens` tokens, `batch` questions at once. `prompts` are keys of `trace.INSTRUCTIONS`: the one with
+    the most right answers to the first `probe` questions, asked greedily, is used (of equals the first). Of
+    a question at most `per_task` traces are kept; of one level of a source at most `balance` times the
+    median over all levels. Fewer than `least` traces in all stop the run.
+    """
+
+    prompts: tuple[str, ...] = Field(default=("steps", "examples", "none"), min_length=1)
+    probe: int = Field(default=64, gt=0)
+    tasks: int = Field(default=2_000, gt=0)
+    samples: int = Field(default=4, gt=0)
+    temperature: float = Field(default=0.7, gt=0)
+    max_tokens: int = Field(default=400, gt=0)
+    batch: int = Field(default=64, gt=0)
+    per_task: int = Field(default=1, gt=0)
+    balance: float = Field(default=1.5, ge=1)
+    least: int = Field(default=32, gt=0)
+
+
+class Sft(Part):
+    """LoRA fine-tuning on worked traces. `data` says whose: "gold" the sources' own solutions (also those of
+    a file in `data.jsonl`), "self" those that the stock model itself gets right, in our form (`self_made`).
+    `traces` caps how many distinct ones are seen; `share` is how much of a session's time it may take at
+    most."""
+
+    data: Literal["gold", "self"] = "gold"
+    self_made: SelfMade = SelfMade()
     traces: int = Field(default=4_000, gt=0)
     epochs: float = Field(default=3.0, gt=0)
     batch: int = Field(default=32, gt=0)

@@ -3,7 +3,8 @@
 It knows nothing about what the stages compute; how a graded completion becomes a row is in `record.py`.
 
     recipe.yaml  recipe.json  provenance.json  legs.jsonl  preflight.json
-    data/  sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
+    data/  self/{probe,samples,outcomes,traces}.jsonl  self/table.json
+    sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
     evaluate/<set>/<stage>/{records.jsonl,summary.json}  evaluate/summary.json  export/  report/index.html
 
 A stage's folder gets its `done.json` last.
@@ -79,6 +80,12 @@ class Run:
         if not _NAME.fullmatch(stage) or ".." in stage:
             raise RunError(f"{stage!r} is no name of a stage (letters, digits, '_', '-', '.', parted by '/')")
         return self.root / stage
+
+    def self_made(self, kind: str) -> Path:
+        """A file of the stage in which the model makes its own SFT data: "probe" (completions under each of
+        the prompts), "samples" (completions under the best), "outcomes" (what became of each), "traces" (what
+        was kept, as tasks), all of them rows, and "table", which counts them."""
+        return self.folder("self") / f"{kind}.{'json' if kind == 'table' else 'jsonl'}"
 
     def metrics(self, stage: str) -> Path:
         """The metrics of a training stage ("sft", "grpo"), one row a step."""

@@ -2,8 +2,9 @@
 `done.json` is there is not done again. Everything a stage needs of another it reads from the run directory.
 
 Order: preflight (real models) → prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary
-→ report; without sft where GRPO starts at the base. What a person sees of them goes through `Screen`; when
-they leave and from where they go on is the `Session`'s.
+→ report; without sft where GRPO starts at the base. Where SFT learns from the model's own traces, they are
+made before it begins. What a person sees of them goes through `Screen`; when they leave and from where they
+go on is the `Session`'s.
 """
 
 import hashlib
@@ -27,11 +28,13 @@ from showwork.relay import add_leg
 from showwork.run import TEST, Run
 from showwork.score.judge import score_judged
 from showwork.score.mix import mix_of
+from showwork.selfmade import self_made
 from showwork.session import Session
 from showwork.show.preflight import findings as preflight_table
 from showwork.show.report import write_report
 from showwork.show.screen import Screen
-from showwork.training import grpo, sft
+from showwork.training import grpo
+from showwork.training import sft as train_sft
 from showwork.types import Graded
 
 STAGES = ("base", "sft", "grpo")
@@ -168,6 +171,8 @@ def summarise_run(recipe: Recipe, run: Run) -> dict[str, Any]:
         graded[stage] = [read_record(row).graded for row in rows]
     minutes = {"data": (run.done("data") or {}).get("minutes")}
     for stage in stages:
+        if stage == "sft" and recipe.sft.data == "self":
+            minutes["self"] = (run.done("self") or {}).get("minutes", 0.0)
         minutes[stage] = (run.done(stage) or {}).get("minutes", 0.0) if stage != "base" else 0.0
         minutes[f"evaluate_{stage}"] = (run.done(f"evaluate/{TEST}/{stage}") or {}).get("minutes")
     summary = {
@@ -193,6 +198,14 @@ def report(run: Run, screen: Screen) -> None:
 
 def _pairs(summary: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return {(a, b): summary["paired"][f"{b}_vs_{a}"] for a, b in itertools.pairwise(summary["stages"])}
+
+
+def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+    """SFT, after the model has made its data where the recipe says so."""
+    if recipe.sft.data == "self" and run.done("sft") is None:
+        self_made(recipe, run, session, screen)
+        session.pause()
+    train_sft(recipe, run, session, screen)
 
 
 TRAINING = {"sft": sft, "grpo": grpo}

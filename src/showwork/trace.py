@@ -19,13 +19,28 @@ END_OF_TURN = "<end_of_turn>"
 MAX_CHARS = 30_000  # of a completion; a longer one is read as cut there, which the fault TRUNCATED says
 
 # What a prompt may say before the question. The shipped tiny model has no use for instructions and would
-# pay for their tokens at every step, so its recipes say "none"; real models are told the format.
+# pay for their tokens at every step, so its recipes say "none"; real models are told the format. "steps" and
+# "examples" ask a stock model for work in its own words (`sft.data: self`).
 INSTRUCTIONS = {
     "none": "",
     "format": (
         "Solve the problem. First show your work between <reasoning> and </reasoning>, one step per line, "
         "each beginning with its number as in 'Step 1:', and end with a line that begins with 'Therefore,'. "
         "Then give only the final answer between <answer> and </answer>.\n\n"
+    ),
+    "steps": (
+        "Solve the problem. Think step by step and write every calculation on a line of its own, as in "
+        "'3 * 4 = 12'. End with one line that begins with 'The answer is' and gives the final answer.\n\n"
+    ),
+    "examples": (
+        "Solve the last problem in the same way as the first two.\n\n"
+        "Problem: A gardener plants 6 rows of 14 tulips, and 9 of them do not grow. How many tulips grow?\n"
+        "6 * 14 = 84 tulips are planted.\n84 - 9 = 75 tulips grow.\nThe answer is 75.\n\n"
+        "Problem: A film of 95 minutes begins 20 minutes late. How long after the planned beginning does "
+        "it end, in hours and minutes?\n"
+        "95 + 20 = 115 minutes.\n115 = 60 + 55, so that is 1 hour and 55 minutes.\n"
+        "The answer is 1 hour 55 minutes.\n\n"
+        "Problem: "
     ),
 }
 

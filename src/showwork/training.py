@@ -18,6 +18,7 @@ from showwork.recipe import Recipe, identity
 from showwork.record import record
 from showwork.run import Run
 from showwork.score.mix import mix_of
+from showwork.selfmade import traces
 from showwork.session import Session
 from showwork.show.screen import Screen
 from showwork.train.checkpoint import Saved
@@ -39,6 +40,8 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
         return
     screen.stage("sft")
     base, tasks, dev = load(recipe.model.name), tasks_of(run, "sft"), tasks_of(run, "dev")
+    if recipe.sft.data == "self":
+        tasks = traces(run)
     lora = recipe.model.lora
     model = add_lora(base.model, lora.rank, lora.alpha, recipe.seed)
     rows = examples(tasks, base.tokenizer, recipe.model.prompt)

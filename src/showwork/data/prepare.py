@@ -12,13 +12,15 @@ from showwork.data.mixture import Mixture, mixture
 from showwork.data.near import without_near
 from showwork.data.sources import SOURCES, SPLITS
 from showwork.recipe import Data, Recipe
+from showwork.trace import INSTRUCTIONS
 from showwork.types import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Tasks by split and source. `sft` are the worked traces; `train` holds questions and answers only, as
-    GRPO may see them. `dropped` says for each "source/split" what the filters took out."""
+    """Tasks by split and source. `sft` are the worked traces, or with `sft.data: self` the questions whose
+    traces are still to be made (with the solutions that they have); `train` holds questions and answers only,
+    as GRPO may see them. `dropped` says for each "source/split" what the filters took out."""
 
     train: dict[str, list[Task]]
     sft: list[Task]
@@ -31,8 +33,13 @@ def prepare(recipe: Recipe, count_tokens: Callable[[str], int], say: Callable[[s
     """Read and filter everything the recipe names. `say` gets one line a source.
 
     Raises ValueError, one line, for a source that cannot be read, is empty, or loses more rows than
-    `data.max_dropped`.
+    `data.max_dropped`, and for an instruction that there is not.
     """
+    for name in recipe.sft.self_made.prompts:
+        if name not in INSTRUCTIONS:
+            raise ValueError(
+                f"sft.self_made.prompts: there is no instruction {name!r}; known: {', '.join(INSTRUCTIONS)}"
+            )
     limits = Limits(recipe.data.max_prompt_tokens, recipe.data.max_trace_tokens, recipe.data.max_dropped)
     kept: dict[str, dict[str, list[Task]]] = {}
     dropped: dict[str, list[Dropped]] = {}
@@ -80,21 +87,25 @@ def training_mixture(recipe: Recipe, train: dict[str, list[Task]], size: int, se
 
 
 def _worked_traces(recipe: Recipe, train: dict[str, list[Task]]) -> list[Task]:
-    """At most `sft.traces` tasks that have a solution, of the levels SFT may see, in the mixture's order."""
+    """At most `sft.traces` tasks that have a solution, of the levels SFT may see, in the mixture's order;
+    where the model makes the solutions, at most `sft.self_made.tasks` tasks, with a solution or without."""
+    own = recipe.sft.data == "self"
     allowed = {
         name: [
             t
             for t in tasks
-            if t.solution and t.level in getattr(getattr(recipe.data, name), "sft_levels", (t.level,))
+            if (own or t.solution)
+            and t.level in getattr(getattr(recipe.data, name), "sft_levels", (t.level,))
         ]
         for name, tasks in train.items()
     }
     allowed = {name: tasks for name, tasks in allowed.items() if tasks}
     if not allowed:
-        raise ValueError("no source has a worked solution, so there is nothing for SFT to learn from")
+        lack = "a task of the levels that SFT may see" if own else "a worked solution"
+        raise ValueError(f"no source has {lack}, so there is nothing for SFT to learn from")
     order = training_mixture(recipe, allowed, 1, recipe.seed)
     found: dict[str, Task] = {}
-    total = min(recipe.sft.traces, sum(map(len, allowed.values())))
+    total = min(recipe.sft.self_made.tasks if own else recipe.sft.traces, sum(map(len, allowed.values())))
     k = 0
     while len(found) < total and k < 50 * total:
         (task,) = order.batch(k)

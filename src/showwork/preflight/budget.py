@@ -37,6 +37,10 @@ def hours(
             1.0, math.fsum(gold) / len(gold) / max(1.0, math.fsum(samples.lengths) / len(samples.lengths))
         )
     how, parts = recipe.grpo, {"data": 0.0 if "data" in done else prepared}
+    if recipe.sft.data == "self" and how.start == "sft" and not {"self", "sft", "grpo"} & done:
+        own = recipe.sft.self_made
+        asked = min(own.tasks, counts["sft"])
+        parts["self"] = (own.samples * asked + len(own.prompts) * min(own.probe, asked)) * pace.sample
     if pace.sft is not None:
         parts["sft"] = pace.sft.first + pace.sft.each * sft_steps
     if pace.grpo is not None:

@@ -108,6 +108,7 @@ def measure(
 def judged(recipe: Recipe, m: Measured) -> Findings:
     """What the measurements mean, in the order in which it is shown."""
     how, counts = recipe.grpo, dict(m.data.counts) if m.data else {}
+    traces = min(counts.get("sft", 0), recipe.sft.traces)  # of traces still to be made no more are kept
     rounds = REFILLS if how.refill else 0
     found: list[Finding] = []
     if "model" in m.why:
@@ -143,7 +144,7 @@ def judged(recipe: Recipe, m: Measured) -> Findings:
         "learning rates": sanity.learning_rates(recipe),
         "beta": sanity.beta(recipe),
         "batches": sanity.batches(recipe),
-        "data amount": sanity.amount(recipe, counts["train"], counts["sft"]) if counts else None,
+        "data amount": sanity.amount(recipe, counts["train"], traces) if counts else None,
         "evaluation size": sanity.evaluation_size(counts["test"]) if counts else None,
         "hours": None,
         "disk": None,
@@ -179,7 +180,7 @@ def _texts(
         ends=texts.ends(some, policy.tokenizer, instruction, policy.folder),
         template=texts.template(some, instruction, policy.folder),
         prompts=texts.prompts_by_stage(some, policy.tokenizer, recipe),
-        sft_steps=models.steps_of_sft(recipe, len(tasks.sft)),
+        sft_steps=models.steps_of_sft(recipe, min(len(tasks.sft), recipe.sft.traces)),
     )
 
 
@@ -196,5 +197,5 @@ def _done(run: Run | None) -> frozenset[str]:
     """What of a run is done, by the names that `budget.hours` knows."""
     if run is None:
         return frozenset()
-    stages = [name for name in ("data", "sft", "grpo") if run.done(name) is not None]
+    stages = [name for name in ("data", "self", "sft", "grpo") if run.done(name) is not None]
     return frozenset([*stages, *(f"evaluate {stage}" for _, stage in run.evaluations())])

@@ -176,9 +176,14 @@ def pace(
     made: dict[str, Steps | None] = {"sft": None, "grpo": None}
     rollout, stage, apart = sample * how.prompts * how.group, "", None
     try:
-        if not {"sft", "grpo"} & done and how.start == "sft":
+        if not {"sft", "grpo"} & done and how.start == "sft" and any(t.solution for t in tasks.sft):
             stage, times = "sft", [now()]
-            rows = examples(tasks.sft, policy.tokenizer, recipe.model.prompt)
+            # Where the model will make its traces itself, those that there are stand in for them.
+            rows = examples(
+                [t for t in tasks.sft if t.solution][: recipe.sft.traces],
+                policy.tokenizer,
+                recipe.model.prompt,
+            )
             sft(
                 policy.model,
                 policy.tokenizer,
