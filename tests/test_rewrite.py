@@ -126,7 +126,8 @@ REWRITTEN = [
         "a number that opens a line and is no item",
         "He pays 15 for the boxes, 5 * 3 = 15, and 15 + 1 =\n16. That is all.\nThe answer is 16.",
         (
-            "He pays 15 for the boxes, 5 * 3 = 15, and 15 + 1 = 16. That is all.",
+            "He pays 15 for the boxes, 5 * 3 = 15, and 15 + 1 = 16.",
+            "That is all.",
             "Therefore, the answer is 16.",
         ),
     ),
@@ -144,6 +145,16 @@ REWRITTEN = [
         "a conclusion without a cue",
         "5 * 3 = 15\n15 + 1 = 16\nThe whole price is $16.",
         ("5 * 3 = 15.", "15 + 1 = 16.", "Therefore, the whole price is $16."),
+    ),
+    (
+        "a label before a sentence",
+        "5 * 3 = 15\n15 + 1 = 16\n**Answer:** Tom pays $16 in all.\nFinal Answer: $\\boxed{16}$",
+        ("5 * 3 = 15.", "15 + 1 = 16.", "Therefore, Tom pays $16 in all."),
+    ),
+    (
+        "a paragraph and a line",
+        "The boxes cost 5 * 3 = 15. With the pen it is 15 + 1 = 16.\nSo the answer is 16.",
+        ("The boxes cost 5 * 3 = 15.", "With the pen it is 15 + 1 = 16.", "Therefore, the answer is 16."),
     ),
     (
         "a calculation last",
@@ -220,6 +231,7 @@ REFUSED = [
     ("a character for private use", f"{GOOD} \ue000", "characters"),
     ("bytes that were no text", f"{GOOD} \ufffd", "characters"),
     ("a line separator", f"5 * 3 = 15\u2028{GOOD}", "characters"),
+    ("notes of a calculator", f"5 * 3 = <<5*3=15>>15\n{GOOD}", "markup"),
     ("code", f"```python\nprint(5 * 3 + 1)\n```\n{GOOD}", "code or table"),
     ("a table", f"| a | b |\n|---|---|\n{GOOD}", "code or table"),
     ("an environment", f"\\begin{{align*}}\n5 * 3 &= 15\n\\end{{align*}}\n{GOOD}", "LaTeX"),

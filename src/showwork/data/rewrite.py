@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from showwork.data.jsonl import CONTROL_TOKEN
-from showwork.data.stock import Line, Stock, Unfit, joined, numbers, plain_line, read
+from showwork.data.stock import Line, Stock, Unfit, joined, numbers, plain_line, read, sentences
 from showwork.trace import render
 from showwork.types import Completion, Graded, Step, Task, Trace
 from showwork.verify.grade import grade
@@ -24,7 +24,11 @@ _LABELS = frozenset({
     "answer", "answers", "ans", "result", "solution", "is", "are", "was", "to", "this", "problem",
     "question",
 })  # fmt: skip
-_CUE = re.compile(r"(?:Therefore|Thus|Hence|So|In conclusion|In total|Finally)\b,?\s*", re.IGNORECASE)
+_CUE = re.compile(
+    r"(?:(?:The )?(?:Final )?Answer:\s*)?"
+    r"(?:(?:Therefore|Thus|Hence|So|In conclusion|In total|Finally)\b,?\s*)?",
+    re.IGNORECASE,
+)
 _LOWERED = frozenset({
     "The", "It", "She", "He", "They", "There", "A", "An", "Her", "His", "Their", "This", "That", "Each",
     "We", "You", "In", "All", "Both", "After", "Its", "Our",
@@ -108,8 +112,14 @@ def _concluded(stock: Stock, answer: str) -> tuple[list[str], str, Counter[str],
     alone = len(units) == 1 and len(units[0]) == 1
     if last and not alone and _concludes(last, answer):
         units[-1].pop()
-        return [joined(u) for u in units if u], _conclusion(last), taken, False
-    return [joined(u) for u in units], f"Therefore, the answer is {answer}.", taken, True
+        return _steps(units), _conclusion(last), taken, False
+    return _steps(units), f"Therefore, the answer is {answer}.", taken, True
+
+
+def _steps(units: list[list[Line]]) -> list[str]:
+    """The units that are left as text; one paragraph alone is cut into its sentences."""
+    texts = [joined(unit) for unit in units if unit]
+    return sentences(texts[0]) if len(texts) == 1 else texts
 
 
 def _states(line: str, answer: str) -> bool:
@@ -131,15 +141,15 @@ def _is_label(line: Line) -> bool:
 def _concludes(line: str, answer: str) -> bool:
     """Whether the last line can stand as the conclusion: a sentence that holds the answer, and calculates
     nothing."""
-    if not re.search(rf"(?<![\w.,]){re.escape(answer)}(?![\w])", line) or any(c in line for c in "=≈<>:"):
+    rest = _CUE.sub("", line, count=1)
+    if not re.search(rf"(?<![\w.,]){re.escape(answer)}(?!\w)", rest) or any(c in rest for c in "=≈<>:"):
         return False
-    return _CUE.match(line) is not None or len(_WORD.findall(line)) >= 3
+    return rest != line or len(_WORD.findall(line)) >= 3
 
 
 def _conclusion(line: str) -> str:
     """The line as one that begins with "Therefore, "."""
-    rest = _CUE.sub("", line, count=1) if _CUE.match(line) else line
-    first, space, more = rest.partition(" ")
+    first, space, more = _CUE.sub("", line, count=1).partition(" ")
     return f"Therefore, {first.lower() if first in _LOWERED else first}{space}{more}"
 
 

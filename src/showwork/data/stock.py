@@ -19,7 +19,7 @@ LONGEST = 8_000  # characters of a text; verification examines no more than 12,0
 LONGEST_LINE = 1_200
 _ROUNDS = 10  # of braces inside braces
 
-_MARKUP = re.compile(r"</?[A-Za-z][^<>\n]{0,40}>")
+_MARKUP = re.compile(r"</?[A-Za-z][^<>\n]{0,40}>|<<")  # "<<2+3=5>>" are notes of GSM8K's own solutions
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _RULER = re.compile(r"[ \t]*([-*_=])(?:[ \t]?\1){2,}[ \t]*")
 _HEADING = re.compile(r"[ \t]*#{1,6}[ \t]+")
