@@ -317,6 +317,13 @@ def test_hours_are_the_sum_of_what_is_left() -> None:
     assert needed(PACE, base) == pytest.approx(30 + 110 + 20 + 2 * (100 * 4 + 2.56) + 2 * 9)
 
 
+def test_traces_that_the_model_makes_itself_take_their_time() -> None:
+    own = recipe(("hours", 1.0), ("sft.data", "self"), ("sft.self_made", {"samples": 4, "probe": 50}))
+    for done, seconds in ((frozenset[str](), (4 * 320 + 3 * 50) * 0.01), (frozenset({"self"}), 0.0)):
+        figures = budget.hours(PACE, HALF, own, COUNTS, [100], 30.0, done, 0, 100).figures
+        assert 60 * figures.get("self_minutes", 0.0) == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize(("hours", "light"), [(0.01, R), (0.16, A), (1.0, G)])
 def test_hours_needed_against_hours_given(hours: float, light: Light) -> None:
     found = budget.hours(
