@@ -98,7 +98,10 @@ REFUSED = [
     (MINIMAL + "grpo: {steps: 0}", "grpo.steps: Input should be greater than 0"),
     (MINIMAL + "sft: {warmup: 1}", "sft.warmup: Input should be less than 1"),
     (MINIMAL + "sft: {data: mine}", "sft.data: Input should be 'gold' or 'self', got 'mine'"),
-    (MINIMAL + "sft: {self_made: {sample: 8}}", "unknown key 'sft.self_made.sample'; did you mean 'samples'?"),
+    (
+        MINIMAL + "sft: {self_made: {sample: 8}}",
+        "unknown key 'sft.self_made.sample'; did you mean 'samples'?",
+    ),
     (MINIMAL + "sft: {self_made: {prompts: []}}", "sft.self_made.prompts: Tuple should have at least 1 item"),
     (MINIMAL + "sft: {self_made: {balance: 0.5}}", "sft.self_made.balance: Input should be greater than or"),
     (MINIMAL + "sft: {self_made: {temperature: 0}}", "sft.self_made.temperature: Input should be greater"),
