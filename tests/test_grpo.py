@@ -97,6 +97,7 @@ def test_the_loss_by_hand() -> None:
         ref_per_token_logps=jnp.asarray(ref, jnp.float32),
         old_per_token_logps=jnp.asarray(old, jnp.float32),
         weight=jnp.asarray(weight, jnp.float32),
+        size=2,
     )
     config: Any = GRPOConfig(
         num_generations=2, beta=0.04, epsilon=0.2, kl_loss_mode="low_var_kl", policy_loss_fn=LOSS

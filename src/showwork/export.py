@@ -160,7 +160,7 @@ def _masters(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> dict[
 
 
 def _policy(recipe: Recipe, base: Base, arrays: dict[str, np.ndarray]) -> Policy:
-    model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
+    model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, None)
     set_adapter(model, arrays)
     return policy(model, base.tokenizer)
 

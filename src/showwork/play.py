@@ -148,7 +148,7 @@ def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     for stage in ("sft", "grpo"):
         if not run.adapter(stage).is_file():
             continue
-        model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
+        model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, None)
         set_adapter(model, load_adapter(run.adapter(stage))[0])
         policy = Policy(model, base.tokenizer, base.structure)
         models.append(open_model(f"{prefix}{stage}", policy.stream, recipe.model.prompt))

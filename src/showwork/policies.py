@@ -23,12 +23,13 @@ from showwork.types import Graded, Sampling, Task
 def load_policy(recipe: Recipe, run: Run | None, stage: str) -> Policy:
     """The policy after a stage: the base with that stage's adapter, or the base alone ("base"), or with an
     adapter that nothing has trained ("fresh")."""
-    base: Base = load(recipe.model.name)
+    base: Base = load(recipe.model.name, weights=recipe.model.weights)
     if stage == "base" or run is None:
         return policy(base.model, base.tokenizer)
-    model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, recipe.seed)
+    lora = recipe.model.lora
     if stage == "fresh":
-        return policy(model, base.tokenizer)
+        return policy(add_lora(base.model, lora.rank, lora.alpha, recipe.seed), base.tokenizer)
+    model = add_lora(base.model, lora.rank, lora.alpha, None)
     path = run.adapter(stage)
     if not path.is_file():
         raise ValueError(f"{run.root}: the stage {stage!r} has left no adapter; run it first")

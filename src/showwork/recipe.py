@@ -22,10 +22,12 @@ class Lora(Part):
 
 
 class Model(Part):
-    """`name` is "tiny" or a folder of a base model; `prompt` a key of `trace.INSTRUCTIONS`."""
+    """`name` is "tiny", a folder, a hub id, a Kaggle handle or a run (docs/real-models.md); `prompt` a key of
+    `trace.INSTRUCTIONS`; `weights` whether every device has all of them, or a part ("fsdp")."""
 
     name: str = "tiny"
     prompt: str = "none"
+    weights: Literal["replicated", "fsdp"] = "replicated"
     lora: Lora = Lora()
 
 

@@ -12,7 +12,6 @@ from showwork.data.prepare import draws as training_draws
 from showwork.files import append_jsonl, read_jsonl, write_bytes, write_jsonl
 from showwork.model.load import load
 from showwork.model.lora import adapter, add_lora, save_adapter
-from showwork.model.sampler import Policy
 from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
 from showwork.recipe import Recipe, identity
 from showwork.record import record
@@ -39,7 +38,11 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     if run.done("sft"):
         return
     screen.stage("sft")
-    base, tasks, dev = load(recipe.model.name), tasks_of(run, "sft"), tasks_of(run, "dev")
+    base, tasks, dev = (
+        load(recipe.model.name, weights=recipe.model.weights),
+        tasks_of(run, "sft"),
+        tasks_of(run, "dev"),
+    )
     if recipe.sft.data == "self":
         tasks = traces(run)
     lora = recipe.model.lora
@@ -63,7 +66,7 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
         steps = train_sft(
             model, base.tokenizer, rows, worked_rows, recipe.sft, recipe.seed, on_step, leg, ledger
         )
-    _keep(run, "sft", recipe, adapter(model))
+    _keep(run, "sft", recipe, leg.adapter())
     screen.say(f"sft: {_time_spent(run, 'sft')}")
     run.mark_done("sft", {"minutes": leg.minutes, "steps": steps})
 
@@ -108,7 +111,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
                     done = evaluate_on(recipe, policy_, dev, lambda batch: None)
                 values["dev/contract"] = sum(g.contract for g in done) / len(done)
                 values["dev/format"] = sum(not g.trace.faults for g in done) / len(done)
-                best.seen(step, values["dev/contract"], policy_)
+                best.seen(step, values["dev/contract"], leg.adapter())
             write_jsonl(run.records(step), [record(g, s, step) for g, s in zip(graded, scores, strict=True)])
             log.log(step, values)
             append_jsonl(run.seconds("grpo"), [{"step": step, **ledger.take()}])
@@ -149,7 +152,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
     last = how.choose == "last" and ended is None
     if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
         best.adapter = start
-    _keep(run, "grpo", recipe, adapter(policy_.model) if last else best.adapter)
+    _keep(run, "grpo", recipe, leg.adapter() if last else best.adapter)
     if best.step and not last:
         screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
     elif not last:
@@ -183,9 +186,9 @@ class _Best:
         self.step, self.value = 0, -1.0
         self.adapter: dict[str, np.ndarray] = {}
 
-    def seen(self, step: int, value: float, policy_: Policy) -> None:
+    def seen(self, step: int, value: float, held: dict[str, np.ndarray]) -> None:
         if value >= self.value:
-            self.step, self.value, self.adapter = step, value, adapter(policy_.model)
+            self.step, self.value, self.adapter = step, value, held
 
     def held(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """What a checkpoint holds of it."""

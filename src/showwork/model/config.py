@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
-from tunix.models.gemma3.model import ModelConfig
+from tunix.models.gemma3.model import ModelConfig, RematConfig
 
 # What the module computes whatever a config says: a config that says otherwise is refused.
 _ONLY = {
@@ -31,6 +31,9 @@ _GEMMA3 = {
     "rope_theta": 1_000_000,
     "rope_local_base_freq": 10_000,
 }
+# Layers times width from which on a layer's inside is computed again in the backward pass instead of kept:
+# half of the smallest real Gemma.
+_LARGE = 5_760
 _KINDS = {"L": "sliding_attention", "G": "full_attention"}
 
 
@@ -130,14 +133,14 @@ def _config(raw: dict[str, Any], family: str, dtype: Any) -> Config:
         raise _Other(f"layer_types that are not those of a {about.title}")
     near, far, factor = _rope(raw, family)
     caps = [raw.get(f"{k}_logit_softcapping", v) for k, v in zip(("attn", "final"), about.caps, strict=True)]
-    scalar = float(raw.get("query_pre_attn_scalar", 256))
+    scalar, width = float(raw.get("query_pre_attn_scalar", 256)), int(raw["hidden_size"])
     if scalar <= 0 or any(c is not None and float(c) <= 0 for c in caps):
         raise ValueError("query_pre_attn_scalar and soft caps must be positive")
     return Config(
         family=family,
         num_layers=count,
         num_embed=int(raw["vocab_size"]),
-        embed_dim=int(raw["hidden_size"]),
+        embed_dim=width,
         hidden_dim=int(raw["intermediate_size"]),
         num_heads=int(raw["num_attention_heads"]),
         head_dim=int(raw["head_dim"]),
@@ -153,6 +156,7 @@ def _config(raw: dict[str, Any], family: str, dtype: Any) -> Config:
         normalised=family == "gemma3",
         positions=int(raw.get("max_position_embeddings", 1024)),
         param_dtype=dtype,
+        remat_config=RematConfig.DECODER if count * width >= _LARGE else RematConfig.NONE,
     )
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention
+from showwork.model.mesh import spread_rows
 from showwork.types import Sampling
 
 CHUNK = 16  # decode steps between two looks of the host
@@ -80,19 +81,20 @@ def decode(
 ) -> list[list[Decoded]]:
     """Sample `n` rows for each prompt (ids with their beginning-of-sequence id), in the prompts' order.
 
-    `state` is `nnx.state(model)` of a model of that structure. Greedy at temperature 0; at most
+    `state` is `nnx.state(model)` of a model of that structure, on the devices over which the rows are to be
+    spread. Greedy at temperature 0; at most
     `how.max_tokens` ids a row. `on_chunk` gets the rows as far as they are after each chunk; what it raises
     ends the decoding.
     """
     length = prompt_length(prompts)
     chunks = -(-how.max_tokens // CHUNK)
     rows = left_pad(prompts, length, pad)[np.resize(np.arange(len(prompts)), _bucket(len(prompts)))]
-    past, logits = _prefill(graph, state, rows, pad, size=length + chunks * CHUNK)
+    past, logits = _prefill(graph, state, spread_rows(rows, state), pad, size=length + chunks * CHUNK)
     index = [p for p in range(len(prompts)) for _ in range(n)]  # the prompt of each row
     spread = np.resize(np.arange(len(index)), _bucket(len(index)))  # the output row of each device row
     of = np.asarray(index)[spread]
     if len(of) != len(rows) or n > 1:
-        past, logits = _take((past, logits), jnp.asarray(of))
+        past, logits = spread_rows(_take((past, logits), jnp.asarray(of)), state)
     keys = _row_keys(
         np.uint32(how.seed & 0xFFFFFFFF),
         np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in of], np.uint32),
@@ -102,7 +104,8 @@ def decode(
     live = np.arange(len(index))  # which output row each device row is; spare device rows come after these
     tokens = np.full((len(index), chunks * CHUNK), pad, np.int32)
     logprobs = np.zeros((len(index), chunks * CHUNK), np.float32)
-    carry = (past, logits, jnp.zeros(len(of), bool))
+    keys, shift, done = spread_rows((keys, shift, jnp.zeros(len(of), bool)), state)
+    carry = (past, logits, done)
     settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
 
     def rows_until(step: int) -> list[list[Decoded]]:
@@ -131,8 +134,8 @@ def decode(
         bucket = _bucket(len(alive))
         if bucket < len(carry[2]):
             keep = np.resize(alive, bucket)  # the bucket's spare rows repeat live ones and are ignored
-            carry = _take(carry, jnp.asarray(keep))
-            keys, shift = keys[keep], shift[keep]
+            carry = spread_rows(_take(carry, jnp.asarray(keep)), state)
+            keys, shift = spread_rows((keys[keep], shift[keep]), state)
             live = live[alive]
     return rows_until(how.max_tokens)
 

@@ -50,9 +50,10 @@ class Gemma(Gemma3):
         decode_only_last_token: bool = False,
         key_positions: Int[Array, "batch keys"] | None = None,
     ) -> tuple[Float[Array, "batch time vocabulary"], dict[str, Any] | None]:
-        """Logits (of the last position only with `decode_only_last_token`), and each layer's own keys and
-        values (None without a cache). A cache is one dict a layer, see `layers.Attention`; `key_positions`
-        says where past and own keys stand, and can be left out where there are only own ones.
+        """Logits in float32 (of the last position only with `decode_only_last_token`; with
+        `output_hidden_states` not they but what `logits` makes them of), and each layer's own keys and values
+        (None without a cache). A cache is one dict a layer, see `layers.Attention`; `key_positions` says
+        where past and own keys stand, and can be left out where there are only own ones.
         """
         keys = positions if key_positions is None else key_positions
         near = positions[:, :, None] - keys[:, None, :] < (self.config.sliding_window_size or 0)
@@ -70,10 +71,18 @@ class Gemma(Gemma3):
                 )
         if decode_only_last_token:
             x = x[:, -1:]
-        logits = self.embedder.decode(self.final_norm(x))
-        if (cap := self.config.logits_cap) is not None:
-            logits = cap * jnp.tanh(logits.astype(jnp.float32) / cap)
-        return logits, None if cache is None else own
+        x = self.final_norm(x)
+        if not output_hidden_states:
+            x = logits(x, self.embedder.input_embedding.get_value(), self.config.logits_cap)
+        return x, None if cache is None else own
+
+
+def logits(
+    hidden: Float[Array, "batch time width"], pieces: Float[Array, "pieces width"], cap: float | None
+) -> Float[Array, "batch time pieces"]:
+    """Logits in float32 of some (or all) rows of the embedding, capped as the config says."""
+    out = jnp.einsum("btd,vd->btv", hidden, pieces, preferred_element_type=jnp.float32)
+    return out if cap is None else cap * jnp.tanh(out / cap)
 
 
 def _norm(config: Config, rngs: nnx.Rngs) -> Norm:

@@ -26,6 +26,7 @@ from showwork.model.config import FAMILIES, Config, config_json, read_config
 from showwork.model.gemma import Gemma
 from showwork.model.layout import HEAD, ParameterPath, Shape, from_file, layout, to_file
 from showwork.model.lora import add_lora, load_adapter, merged, set_adapter
+from showwork.model.mesh import Weights, device_mesh, weights_sharding
 from showwork.model.source import TINY, Source, find
 from showwork.model.tokenizer import Tokenizer, load_tokenizer
 
@@ -63,12 +64,14 @@ def fingerprint(name: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def load(name: str, *, dtype: Dtype = "auto", placement: Placement | None = None) -> Base:
+def load(
+    name: str, *, dtype: Dtype = "auto", weights: Weights = "replicated", placement: Placement | None = None
+) -> Base:
     """Load the model `name` (see `source.find`): "tiny", a folder, a hub id, a Kaggle handle, a run.
 
-    `dtype` "auto": float32 on CPU and for the shipped tiny model, bfloat16 on accelerators. `placement`: the
-    sharding of all parameters, or a function of a parameter's path and shape that gives it; None: the
-    default device.
+    `dtype` "auto": float32 on CPU and for the shipped tiny model, bfloat16 on accelerators. `weights`: whole
+    on every device, or spread over them (`mesh.weights_sharding`). `placement`, where that is not enough: the
+    sharding of all parameters, or a function of a parameter's path and shape that gives it.
 
     Raises ValueError, one line, for an unknown name, a missing or broken file, another model family, or
     tensors that do not fit the config.
@@ -88,7 +91,7 @@ def load(name: str, *, dtype: Dtype = "auto", placement: Placement | None = None
     # File by file, not layer by layer: on a slow disk each file is read once and in order.
     for path, leaf in sorted(nnx.to_flat_state(state), key=lambda item: str(files[at[item[0]][0]].path)):
         value = _value([files[key] for key in at[path]], at[path], config)
-        leaf.set_value(jax.device_put(value, _sharding(placement, path, value.shape)))
+        leaf.set_value(jax.device_put(value, _sharding(placement, weights, path, value.shape)))
         del value
     return Base(_with_adapters(nnx.merge(graph, state), source), tokenizer, folder)
 
@@ -120,8 +123,13 @@ def _dtype(dtype: Dtype, folder: Path) -> Any:
     return {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[dtype]
 
 
-def _sharding(placement: Placement | None, path: ParameterPath, shape: Shape) -> Sharding | None:
-    return placement if placement is None or isinstance(placement, Sharding) else placement(path, shape)
+def _sharding(
+    placement: Placement | None, weights: Weights, path: ParameterPath, shape: Shape
+) -> Sharding | None:
+    if placement is None:
+        mesh = device_mesh()
+        return None if mesh.size == 1 else weights_sharding(mesh, weights, shape)
+    return placement if isinstance(placement, Sharding) else placement(path, shape)
 
 
 def _value(tensors: Sequence["_Tensor"], keys: Sequence[str], config: Config) -> np.ndarray:
@@ -235,7 +243,7 @@ def _shards(folder: Path) -> dict[Path, set[str]]:
 def _with_adapters(model: Gemma, source: Source) -> Gemma:
     """The model with the adapters of the runs that the name stands for added to its weights."""
     for adapter in source.adapters:
-        lora = add_lora(model, adapter.rank, adapter.alpha, 0)
+        lora = add_lora(model, adapter.rank, adapter.alpha, None)
         set_adapter(lora, load_adapter(adapter.file)[0])
         model = nnx.merge(nnx.graphdef(model), merged(lora))
     return model

@@ -23,11 +23,28 @@ from showwork.model.gemma import Gemma
 MODULES = ".*q_einsum|.*kv_einsum|.*qkv_einsum|.*gate_proj|.*down_proj|.*up_proj|.*attn_vec_einsum"
 
 
-def add_lora(model: Gemma, rank: int, alpha: float, seed: int) -> Gemma:
+def add_lora(model: Gemma, rank: int, alpha: float, seed: int | None) -> Gemma:
     """A model that shares the base's arrays and adds adapters scaled by alpha / rank; B is zero, so the
-    numbers are the base's until training moves them."""
+    numbers are the base's until training moves them. Without a seed A is zero too: `set_adapter` follows."""
     provider = qwix.LoraProvider(module_path=MODULES, rank=rank, alpha=alpha)
-    added: Any = qwix.apply_lora_to_model(model, provider, rngs=nnx.Rngs(seed), **model.get_model_input())
+    base, weights = nnx.split(model)
+    made: list[nnx.GraphDef[Gemma]] = []
+
+    # Traced and not run: qwix computes a whole forward pass to see where the linear maps are, which one
+    # operation at a time takes seconds (and on a large model memory).
+    def adapters(weights: Any, key: Any) -> nnx.State:
+        given = nnx.merge(base, weights)
+        added: Any = qwix.apply_lora_to_model(given, provider, rngs=nnx.Rngs(key), **given.get_model_input())
+        graph, factors, _ = nnx.split(added, nnx.LoRAParam, ...)
+        made.append(graph)
+        return factors
+
+    if seed is None:
+        shapes = jax.eval_shape(adapters, weights, jax.random.key(0))
+        factors = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    else:
+        factors = jax.jit(adapters)(weights, jax.random.key(seed))
+    added = nnx.merge(made[0], factors, weights)
     added.lora_scale = alpha / rank
     return added
 

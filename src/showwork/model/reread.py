@@ -126,7 +126,7 @@ def _adapted(kind: str, folder: Path, ref: Reference) -> Gemma:
         arrays = read_tunix(here, folder)
         rank = min(v.shape[-1] for k, v in like.items() if k.endswith("_a"))
         alpha = here.lora_scale * rank
-    model = add_lora(ref.base.model, rank, alpha, 0)
+    model = add_lora(ref.base.model, rank, alpha, None)
     set_adapter(model, arrays)
     if abs(model.lora_scale - here.lora_scale) > 1e-9:
         raise ValueError(f"{folder}: scales by {model.lora_scale}, the policy by {here.lora_scale}")

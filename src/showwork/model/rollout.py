@@ -17,6 +17,7 @@ from showwork.model.decode import Decoded, decode, left_pad, prompt_length, stru
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import token_logprobs
 from showwork.model.lora import merged, without
+from showwork.model.mesh import local
 from showwork.model.tokenizer import Tokenizer
 from showwork.types import Sampling
 
@@ -40,7 +41,7 @@ class Rollout(BaseRollout):
         """`n` rows for each distinct prompt."""
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         ends = self._tokenizer.ends
-        state = merged(self._model)
+        state = local(merged(self._model))
         return decode(self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends)
 
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  (Tunix passes no more than this)

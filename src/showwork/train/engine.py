@@ -18,7 +18,7 @@ from tunix.sft.peft_trainer import PeftTrainer
 
 from showwork.train.checkpoint import CheckpointError
 from showwork.train.ledger import Ledger
-from showwork.train.optimizer import RATE, SKIPPED
+from showwork.train.optimizer import MASTER, RATE, SKIPPED
 
 
 def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -> None:
@@ -76,6 +76,17 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
 def snapshot(trainer: PeftTrainer) -> dict[str, np.ndarray]:
     """All that training has changed, by name: the adapter, and the optimizer with its float32 masters."""
     return {name: np.array(leaf.get_value()) for name, leaf in _leaves(trainer).items()}
+
+
+def trained_adapter(trainer: PeftTrainer) -> dict[str, np.ndarray]:
+    """The adapter's float32 masters by dotted path, as copies on the host: what the model itself holds in its
+    own dtype."""
+    held = nnx.to_flat_state(nnx.state(trainer.optimizer))
+    return {
+        ".".join(map(str, path[path.index(MASTER) + 1 :])): np.array(leaf.get_value())
+        for path, leaf in held
+        if MASTER in path
+    }
 
 
 def restore(trainer: PeftTrainer, arrays: Mapping[str, np.ndarray]) -> None:

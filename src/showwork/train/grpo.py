@@ -11,11 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
@@ -24,13 +21,14 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 from showwork.data.difficulty import Draws
 from showwork.model.decode import left_pad, prompt_length
 from showwork.model.gemma import Gemma
+from showwork.model.mesh import device_mesh, place
 from showwork.model.rollout import Rollout
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
 from showwork.score.judge import Judge
 from showwork.score.mix import Mix
 from showwork.trace import prompt
-from showwork.train.engine import keep_base, restore, skipped, snapshot
+from showwork.train.engine import keep_base, restore, skipped, snapshot, trained_adapter
 from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
 from showwork.train.ledger import Ledger
 from showwork.train.leg import Leg
@@ -55,6 +53,7 @@ class Learner(GRPOLearner):
     judge: Judge | None
     draws: Draws
     ledger: Ledger
+    shared: int
     reference: Callable[[Any, Any], Array]
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
@@ -153,6 +152,7 @@ class Learner(GRPOLearner):
             ref_per_token_logps=jnp.asarray(reference),
             old_per_token_logps=jnp.asarray(old),
             weight=jnp.asarray(mask * np.float32(micros / mask.sum())),
+            size=self.shared,
         )
 
 
@@ -213,8 +213,11 @@ def grpo(
         raise ValueError(
             f"grpo.micro_prompts is {how.micro_prompts}, which does not divide grpo.prompts, {how.prompts}"
         )
-    mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"))
-    _place(model, mesh)
+    mesh = device_mesh()
+    size = rows_with_one_prompt(how, mesh.size)
+    # Here, since RLCluster would make a copy of a model that is not on its mesh, and then the caller's model
+    # and the trained one would be two.
+    place(model, mesh)
     leg = leg or Leg(how.steps)
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
@@ -234,7 +237,7 @@ def grpo(
             kv_cache_size=how.max_tokens + 1024,
         ),
     )
-    reference_ = reference(model, how.group, tokenizer.pad, how.temperature)
+    reference_ = reference(model, size, tokenizer.pad, how.temperature)
     cluster = RLCluster(actor=model, reference=None, tokenizer=_Adapter(tokenizer), cluster_config=config)
     cluster._anchor_policy_state = None  # a second copy of the model that only Tunix's agents read
     cluster.buffer_metrics = lambda *_, **__: (
@@ -255,6 +258,7 @@ def grpo(
     )
     learner.tokenizer, learner.how, learner.seed = tokenizer, how, seed
     learner.instruction, learner.mix, learner.draws = instruction, mix, draws
+    learner.shared = size
     learner.judge, learner.reference, learner.start = judge, reference_, leg.start
     learner.ledger = ledger or Ledger()
     report = _Report(learner, how, leg, on_step)
@@ -262,6 +266,7 @@ def grpo(
     if leg.resumed:
         restore(trainer, leg.resumed.arrays)
         report.skipped = skipped(trainer)
+    leg.adapter = lambda: trained_adapter(trainer)
     leg.begin(lambda: snapshot(trainer))
     learner.on_groups = report.groups
     trainer._post_process_train_step = report.after
@@ -270,13 +275,16 @@ def grpo(
     return leg.horizon.steps
 
 
-def _place(model: Gemma, mesh: Mesh) -> None:
-    """Put the model on the mesh, in place: RLCluster would make a copy of a model that is not there yet,
-    and then the caller's model and the trained one would be two."""
-    state = nnx.state(model)
-    specs = nnx.get_partition_spec(state)
-    where = jax.tree.map(lambda spec: NamedSharding(mesh, spec or PartitionSpec()), specs)
-    nnx.update(model, jax.device_put(state, where))
+def rows_with_one_prompt(how: Grpo, devices: int) -> int:
+    """For how many rows of a micro-batch a prompt is computed once: the group, where each device has whole
+    groups. Raises ValueError where the devices do not even have equally many rows."""
+    prompts = how.micro_prompts or how.prompts
+    if prompts * how.group % devices:
+        raise ValueError(
+            f"grpo: {prompts} prompts x group {how.group} cannot be spread over {devices} devices; make "
+            f"grpo.micro_prompts (or grpo.prompts without it) a multiple of {devices}"
+        )
+    return 1 if prompts % devices else how.group
 
 
 def _never(prompts: Any, completions: Any, trajectory_ids: Any = None) -> list[float]:

@@ -64,7 +64,8 @@ def _cosine(high: float, low: float, share: float) -> float:
 
 class Leg:
     """A leg of a stage. `resumed` is the checkpoint it starts from, `horizon` its plan, `turned` what made an
-    earlier attempt turn back; `extra` gives values and arrays that a checkpoint must hold besides what
+    earlier attempt turn back; `adapter`, which the trainer sets, gives what has been learned so far, in
+    float32; `extra` gives values and arrays that a checkpoint must hold besides what
     training changes. A stage whose optimizer has its own schedule says that its plan never `shrinks`: it is
     left at the end of the hours and gone on with."""
 
@@ -94,6 +95,7 @@ class Leg:
             self.before = self.resumed.about["minutes"]
             self.turned = self.resumed.about["turned"]
             self.horizon = Horizon(*self.resumed.about["horizon"])
+        self.adapter: Snapshot = dict
         self.saved_at = self.began = now()
         self.times: list[float] = [now()]
 

@@ -6,7 +6,6 @@ estimate of the KL divergence from the *SFT* policy. Groups and advantages are m
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from tunix.rl.common import TrainExample
 
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import group_logprobs
+from showwork.model.mesh import spread_rows
 
 LOSS = "showwork"  # our name in Tunix's registry of policy losses
 
@@ -28,9 +28,10 @@ LOSS = "showwork"  # our name in Tunix's registry of policy losses
 class Examples(TrainExample):
     """Tunix's training rows, and a weight for every token: zero at padding; over an optimizer batch the
     weights sum to the number of micro-batches, so that the mean over micro-batches is the mean over
-    tokens."""
+    tokens. `size`: how many neighbouring rows have the same prompt, which is then computed once for them."""
 
     weight: Any = None
+    size: int = flax.struct.field(pytree_node=False, default=1)
 
 
 @function_registry.register_policy_loss_fn(LOSS)
@@ -39,9 +40,7 @@ def policy_loss(
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """The loss in the module's docstring; the auxiliary values are means over tokens."""
     x: Any = train_example
-    new = grouped(
-        model, x.prompt_ids, x.completion_ids, algo_config.num_generations, pad_id, algo_config.temperature
-    )
+    new = grouped(model, x.prompt_ids, x.completion_ids, x.size, pad_id, algo_config.temperature)
     ratio = jnp.exp(new - x.old_per_token_logps)
     gain = x.advantages[:, None]
     clipped = jnp.clip(ratio, 1 - algo_config.epsilon, 1 + algo_config.epsilon)
@@ -73,10 +72,13 @@ def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable
     """`grouped` under the policy as it is now: a function of prompts and completions. The adapter is copied;
     the base's arrays are shared."""
     graph, adapter, rest = nnx.split(model, nnx.LoRAParam, ...)
-    adapter = jax.tree.map(jnp.copy, adapter)
+    adapter = jax.jit(lambda arrays: jax.tree.map(jnp.copy, arrays))(adapter)
 
     @jax.jit
     def run(adapter: Any, rest: Any, prompts: Array, completions: Array) -> Array:
         return grouped(nnx.merge(graph, adapter, rest), prompts, completions, size, pad, temperature)
 
-    return functools.partial(run, adapter, rest)
+    def on_devices(prompts: Array, completions: Array) -> Array:
+        return run(adapter, rest, *spread_rows((prompts, completions), adapter))
+
+    return on_devices

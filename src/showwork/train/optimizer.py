@@ -21,7 +21,8 @@ class MasterState(NamedTuple):
     skipped: Any
 
 
-RATE, SKIPPED = "rate", "skipped"  # fields of MasterState: the one set from outside, the one read there
+# Fields of MasterState: the one set from outside, those read there.
+RATE, SKIPPED, MASTER = "rate", "skipped", "master"
 
 
 def adapter_optimizer(clip: float = 1.0) -> optax.GradientTransformation:
@@ -40,6 +41,7 @@ def float32_master(inner: optax.GradientTransformation) -> optax.GradientTransfo
     def wide(tree: Any) -> Any:
         return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
 
+    @jax.jit  # one program instead of one for every shape
     def init(params: Any) -> MasterState:
         # A copy even where nothing is widened: both buffers are donated at every step.
         master = jax.tree.map(lambda x: jnp.array(x, jnp.float32, copy=True), params)

@@ -18,10 +18,11 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import token_logprobs
+from showwork.model.mesh import device_mesh, place, spread_rows
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Sft
 from showwork.trace import gold, prompt, render
-from showwork.train.engine import keep_base, restore, snapshot
+from showwork.train.engine import keep_base, restore, snapshot, trained_adapter
 from showwork.train.ledger import Ledger
 from showwork.train.leg import Leg
 from showwork.train.optimizer import adapter_optimizer
@@ -126,6 +127,13 @@ def sft(
     ValueError where there is nothing to train on, and Stopped where the leg ends before the stage does."""
     if not train:
         raise ValueError("sft: there is no worked task to train on; give a source whose tasks have solutions")
+    mesh = device_mesh()
+    if how.batch % mesh.size:
+        raise ValueError(
+            f"sft: batches of {how.batch} rows cannot be spread over {mesh.size} devices; make sft.batch a "
+            f"multiple of {mesh.size}"
+        )
+    place(model, mesh)
     leg, ledger = leg or Leg(planned_steps(len(train), how)), ledger or Ledger()
     planned = leg.horizon.planned
     config = TrainingConfig(
@@ -139,13 +147,15 @@ def sft(
     keep_base(trainer, report.rate, ledger)
     if leg.resumed:
         restore(trainer, leg.resumed.arrays)
+    leg.adapter = lambda: trained_adapter(trainer)
     trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
     trainer.with_loss_fn(loss, has_aux=True)
     trainer._post_process_train_step = report.after
     steps = batches(train, how, seed, pad, planned)[leg.start :]
     # The plan can shrink while it runs: the horizon is asked for at every step.
     wanted = (step for k, step in enumerate(steps, leg.start) if k < leg.horizon.steps)
-    trainer.train((b for step in wanted for b in step), skip_jit=True)
+    with mesh:
+        trainer.train((b for step in wanted for b in step), skip_jit=True)
     leg.close()
     return leg.horizon.steps
 
@@ -169,6 +179,7 @@ class _Report:
         size = how.batch
         tokens = sum(len(e.completion) for e in dev)
         ordered = sorted(dev, key=_length)
+        ordered += [Example([], [])] * (-len(ordered) % size)  # of no weight; all batches have one size
         self.dev = [_batch(ordered[i : i + size], pad, 1 / tokens) for i in range(0, len(ordered), size)]
         self.trainer: Any = trainer
 
@@ -179,7 +190,7 @@ class _Report:
     def dev_loss(self) -> float:
         evaluate = self.trainer.jit_train_and_eval_step(skip_jit=True)[1]
         with self.ledger.phase("evaluate"):
-            return sum(float(evaluate(b)[0]) for b in self.dev)
+            return sum(float(evaluate(spread_rows(b, self.trainer.model))[0]) for b in self.dev)
 
     def after(self, aux: Any) -> None:
         with self.ledger.phase("update"):  # dispatched before; this waits for it
