@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
+TORCH := .venv/.torch
 RECIPE ?= recipes/tiny.yaml
 
 .PHONY: run test test-full check format bench chaos endurance lock clean
@@ -12,9 +13,9 @@ run: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-# The long ones too; those that compare with torch need it: $(BIN)/pip install torch==2.13.0
-test-full: $(READY)
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+# The long ones too: whole runs, kills, several devices, and those that compare with torch.
+test-full: test $(TORCH)
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 # A whole run, ended by force at random moments; must come to the same end each time.
 chaos: $(READY)
@@ -38,6 +39,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(READY)
+
+$(TORCH): $(READY)
+	$(BIN)/python -m pip install --quiet --no-compile torch==2.13.0
+	touch $(TORCH)
 
 # Needs pip-tools in its own environment: changing a pin is rare and deliberate.
 lock:

@@ -166,6 +166,7 @@ print("lived", count)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_every_boundary_of_a_write_there_is_always_a_whole_one(tmp_path: Path) -> None:
     """The process ends before its 1st, 2nd, … call that touches a file, until it lives through them all."""
     for fatal in range(1, 30):

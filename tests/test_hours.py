@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from fakes import FakeClock
 from model_fixtures import TUNIX
 from showwork.clock import Deadline
@@ -12,7 +14,7 @@ from showwork.show.screen import Screen
 from showwork.stages import run_all
 from test_stages import ROOT, SMALL
 
-pytestmark = TUNIX
+pytestmark = [*TUNIX, pytest.mark.slow]
 STEPS, FAST, SLOW = 60, 30.0, 90.0  # GRPO's, and seconds that each of them takes at first and later on
 
 

@@ -36,7 +36,7 @@ from showwork.run import open_run
 from showwork.trace import gold, prompt, render
 from showwork.types import Completion, Prompt, Sampler, Sampling, Task
 
-pytestmark = TUNIX
+pytestmark = [*TUNIX, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = (
     "data.worked.train=200",

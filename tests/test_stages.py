@@ -192,6 +192,7 @@ def test_bad_input_is_one_line_and_exit_code_2(overrides: list[str], words: str,
     assert not (tmp_path / "run" / "data" / "done.json").exists()
 
 
+@pytest.mark.slow
 def test_a_real_model_is_looked_at_first_and_red_stops_the_run(tmp_path: Path) -> None:
     """The tiny model's files in a folder are a real model. The directory stays free for a mended recipe."""
     assets = ROOT / "src" / "showwork" / "assets" / "tiny"

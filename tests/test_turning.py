@@ -18,7 +18,7 @@ from showwork.stages import run_all
 from showwork.types import Stopped
 from test_stages import ROOT, SMALL, showwork
 
-pytestmark = TUNIX
+pytestmark = [*TUNIX, pytest.mark.slow]
 # Five steps; any entropy breaks the bound, which can be told after three of them.
 FIVE = [*SMALL, "grpo.steps=5", "grpo.eval_every=2", "grpo.micro_prompts=4", "watch.entropy.bound=100"]
 
