@@ -2,6 +2,7 @@
 exports."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import ml_dtypes
@@ -45,11 +46,12 @@ def base_folder(folder: Path, dtype: str = "float32", shards: int = 1, prefix: s
     return folder
 
 
-def recipe_on(base: Path | str) -> Recipe:
+def recipe_on(base: Path | str, formats: Sequence[str] = ()) -> Recipe:
     tree = {
         "name": "exported",
         "model": {"name": str(base), "prompt": "format", "lora": {"rank": RANK, "alpha": ALPHA}},
         "data": {"worked": {}},
+        "export": [*formats],
     }
     return recipes.validate(tree, "test")
 

@@ -29,6 +29,7 @@ SMALL = [
     "grpo.refill=true",
     "evaluate.max_tokens=64",
 ]
+WHOLE = [*SMALL, "export=[peft]"]
 
 
 def showwork(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +45,8 @@ def digest(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     where = tmp_path_factory.mktemp("runs") / "small"
-    done = showwork("run", "recipes/tiny.yaml", *SMALL, "--dir", str(where), "--json", "--quiet")
+    command = ("run", "recipes/tiny.yaml", *WHOLE, "--dir", str(where), "--json", "--quiet")
+    done = showwork(*command)
     assert done.returncode == 0, done.stderr
     return where, json.loads(done.stdout)
 
@@ -66,6 +68,13 @@ def test_the_summary_has_what_was_promised(finished: tuple[Path, dict[str, Any]]
     assert summary["gold"]["contract"]["value"] == summary["gold"]["sound"]["value"] == 1.0
     assert summary["seed"] == 0 and len(summary["recipe_hash"]) == 16
     assert all(minutes is not None and minutes >= 0 for minutes in summary["minutes"].values())
+
+
+def test_the_last_policy_is_exported(finished: tuple[Path, dict[str, Any]]) -> None:
+    where, _ = finished
+    said = json.loads((where / "export" / "done.json").read_text())
+    assert said == {"stage": "grpo", "formats": ["peft"]}
+    assert (where / "export" / "grpo" / "peft" / "adapter_model.safetensors").is_file()
 
 
 def test_every_completion_is_kept_graded_and_scored(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -109,7 +118,7 @@ def test_splits_do_not_overlap_and_sft_sees_low_levels_only(finished: tuple[Path
 def test_the_same_command_again_changes_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
     where, summary = finished
     before = digest(where)
-    done = showwork("run", "recipes/tiny.yaml", *SMALL, "--dir", str(where), "--json", "--quiet")
+    done = showwork("run", "recipes/tiny.yaml", *WHOLE, "--dir", str(where), "--json", "--quiet")
     assert done.returncode == 0 and json.loads(done.stdout) == summary
     assert digest(where) == before
 
@@ -117,7 +126,7 @@ def test_the_same_command_again_changes_nothing(finished: tuple[Path, dict[str, 
 def test_another_recipe_in_the_directory_is_refused(finished: tuple[Path, dict[str, Any]]) -> None:
     where, _ = finished
     before = digest(where)
-    done = showwork("run", "recipes/tiny.yaml", *SMALL, "seed=1", "--dir", str(where))
+    done = showwork("run", "recipes/tiny.yaml", *WHOLE, "seed=1", "--dir", str(where))
     assert done.returncode == 2 and "belongs to another recipe: seed is 0 there and 1 here" in done.stderr
     assert done.stderr.count("\n") == 1 and digest(where) == before
 

@@ -8,15 +8,13 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from showwork import __version__
 from showwork.files import read_json, write_json
@@ -42,13 +40,11 @@ _PROMPTS = 4  # how many prompts an export is compared on
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a stage has left: its adapter's arrays in float32, where they are from ("adapter", "masters"), and
-    the step they were kept at."""
+    """What a stage has left: its adapter's arrays in float32, and the step they were kept at."""
 
     stage: str
     step: int
     arrays: dict[str, np.ndarray]
-    origin: str
 
 
 def export(
@@ -93,16 +89,14 @@ def export(
         }
 
 
-def export_stage(recipe: Recipe, run: Run, screen: Screen, formats: Sequence[str] = FORMATS) -> None:
-    """The stage of a run: its last policy in every format, in `export/<stage>/`. Done once."""
-    if run.done("export"):
+def export_stage(recipe: Recipe, run: Run, screen: Screen) -> None:
+    """The stage of a run: its last policy, as the recipe's `export` says, in `export/<stage>/`."""
+    if not recipe.export or run.done("export"):
         return
     screen.stage("export")
     stage = what_was_trained(recipe, run, None).stage
-    if find(recipe.model.name).adapters:
-        formats = ("hf",)
     # What an earlier session had finished is written again: cheaper than to trust it.
-    made = export(recipe, run, folder_of(run, stage), screen, stage=stage, formats=formats, force=True)
+    made = export(recipe, run, folder_of(run, stage), screen, stage=stage, formats=recipe.export, force=True)
     run.mark_done("export", {"stage": stage, "formats": list(made)})
 
 
@@ -131,32 +125,7 @@ def what_was_trained(recipe: Recipe, run: Run, stage: str | None) -> Trained:
         raise ValueError(f"adapter {path}: is not of rank {recipe.model.lora.rank}, which the recipe has")
     done = run.done(stage) or {}
     step = int(done.get("kept", done.get("steps", 0)))
-    masters = _masters(run.checkpoints(stage) / "steps", step, arrays)
-    wide = {k: np.asarray(v, np.float32) for k, v in arrays.items()}
-    return Trained(stage, step, masters or wide, "masters" if masters else "adapter")
-
-
-def _masters(folder: Path, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None:
-    """The optimizer's float32 masters of an adapter that was kept in bfloat16, from the checkpoint of the
-    step it was kept at; None where there is none, or its masters are not those of this adapter."""
-    if all(v.dtype == np.float32 for v in arrays.values()):
-        return None  # they are the masters
-    for path in sorted(folder.glob(f"step-{step:08d}.*.safetensors"), reverse=True):
-        found: dict[str, np.ndarray] = {}
-        try:
-            with safe_open(path, "numpy") as file:
-                for key in file.keys():  # noqa: SIM118
-                    name = key.rpartition("/master/")[2].replace("/", ".")
-                    if "/master/" in key and name in arrays:
-                        found[name] = file.get_tensor(key)
-        except (SafetensorError, OSError):
-            continue
-        if found.keys() == arrays.keys() and all(
-            np.array_equal(found[k].astype(ml_dtypes.bfloat16), v.astype(ml_dtypes.bfloat16))
-            for k, v in arrays.items()
-        ):
-            return found
-    return None
+    return Trained(stage, step, {k: np.asarray(v, np.float32) for k, v in arrays.items()})
 
 
 def _policy(recipe: Recipe, base: Base, arrays: dict[str, np.ndarray]) -> Policy:
@@ -250,7 +219,6 @@ def _about(kind: str, recipe: Recipe, run: Run, trained: Trained, dtype: str) ->
         "base": without_places(recipe.model.name),
         "base_fingerprint": fingerprint(recipe.model.name),
         "adapter": _hash(run.adapter(trained.stage)),
-        "values": trained.origin,
         "rank": recipe.model.lora.rank,
         "alpha": recipe.model.lora.alpha,
         "dtype": dtype,

@@ -258,6 +258,8 @@ class Pretrain(Part):
 
 
 class Recipe(Part):
+    """One run. `export`: the formats in which the last policy is written at its end (docs/export.md)."""
+
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     kind: Literal["run", "pretrain"] = "run"
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -271,6 +273,7 @@ class Recipe(Part):
     evaluate: Evaluate = Evaluate()
     checkpoint: Checkpoint = Checkpoint()
     watch: Watch = Watch()
+    export: tuple[Literal["hf", "peft", "tunix"], ...] = ()
     pretrain: Pretrain | None = None
 
     @model_validator(mode="after")

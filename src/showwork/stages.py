@@ -2,9 +2,9 @@
 `done.json` is there is not done again. Everything a stage needs of another it reads from the run directory.
 
 Order: preflight (real models) → prepare → evaluate base → sft → evaluate sft → grpo → evaluate grpo → summary
-→ report; without sft where GRPO starts at the base. Where SFT learns from the model's own traces, they are
-made before it begins. What a person sees of them goes through `Screen`; when they leave and from where they
-go on is the `Session`'s.
+→ export (where the recipe says so) → report; without sft where GRPO starts at the base. Where SFT learns from
+the model's own traces, they are made before it begins. What a person sees of them goes through `Screen`; when
+they leave and from where they go on is the `Session`'s.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from typing import Any
 from showwork.data.prepare import prepare as prepare_data
 from showwork.evaluate.harness import gold_bound, paired, require_gold, summarise
 from showwork.evaluate.table import stage_table
+from showwork.export import export_stage
 from showwork.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from showwork.model.load import device, load
 from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
@@ -59,6 +60,8 @@ def run_all(
             session.pause()
         evaluate_stage(stage, recipe, run, session, screen)
     summary = summarise_run(recipe, run)
+    session.pause()
+    export_stage(recipe, run, screen)
     report(run, screen)
     screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
     screen.say(
