@@ -1,11 +1,13 @@
 """Laws of GRPO on real Tunix: advantages, the loss by hand, the reference, refills, resumable randomness."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -355,3 +357,21 @@ def test_the_reference_is_a_copy() -> None:
     np.testing.assert_allclose(before, np.asarray(plain), atol=1e-5)
     nnx.update(model, nnx.state(lora(seed=9), nnx.LoRAParam))
     np.testing.assert_array_equal(before, np.asarray(held(prompts, completions)))
+
+
+def test_a_shape_is_compiled_once(part: None, caplog: pytest.LogCaptureFixture) -> None:
+    """Three steps of two micro-batches: as many programs as there are lengths, of the update, the reference
+    and the decoding, though the first call finds arrays as they were made and later ones what came back."""
+    how = HOW.model_copy(update={"micro_prompts": 2})
+    jax.config.update("jax_log_compiles", True)  # and not the context of that name: Tunix samples in a thread
+    try:
+        with caplog.at_level("WARNING", logger="jax._src.interpreters.pxla"):
+            watched = Watched(how)
+    finally:
+        jax.config.update("jax_log_compiles", False)
+    names = [m.split()[1] for m in caplog.messages if m.startswith("Compiling ")]
+    parts = {x.shape for e in watched.examples for x in np.split(np.asarray(e.completion_ids), 2)}
+    count = Counter(names)
+    assert len(parts) == 1 and len(watched.steps) == 3
+    programs = ("step", "run", "_prefill", "_chunk")
+    assert [count[f"jit({name})"] for name in programs] == [1, 1, 1, 1], count

@@ -125,10 +125,9 @@ def _dtype(dtype: Dtype, folder: Path) -> Any:
 
 def _sharding(
     placement: Placement | None, weights: Weights, path: ParameterPath, shape: Shape
-) -> Sharding | None:
+) -> Sharding:
     if placement is None:
-        mesh = device_mesh()
-        return None if mesh.size == 1 else weights_sharding(mesh, weights, shape)
+        return weights_sharding(device_mesh(), weights, shape)
     return placement if isinstance(placement, Sharding) else placement(path, shape)
 
 

@@ -48,10 +48,11 @@ def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:
 
 
 def spread_rows(tree: Any, like: Any) -> Any:
-    """Arrays with the same first axis, over the devices on which the arrays of `like` lie. On one device, or
-    where they say nothing of a mesh, as they are."""
+    """Arrays with the same first axis, over the devices of the mesh on which the arrays of `like` lie; where
+    those are on none, as they are. On one device too: a program is compiled anew for an array that is on no
+    mesh where one on a mesh was."""
     mesh = mesh_of(like)
-    if mesh is None or mesh.size == 1:
+    if mesh is None:
         return tree
     return jax.tree.map(lambda x: jax.device_put(x, rows_sharding(mesh, x.shape[0])), tree)
 

@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer
 
+from showwork.model.mesh import mesh_of, place
 from showwork.train.checkpoint import CheckpointError
 from showwork.train.ledger import Ledger
 from showwork.train.optimizer import MASTER, RATE, SKIPPED
@@ -26,6 +27,9 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
     rate that `rate` gives; its time is the `ledger`'s phase "update". Call the trainer's `train` with
     `skip_jit=True`, which selects what this installs."""
     cell: dict[str, Any] = {}
+    # A step that finds its counters off the mesh, and returns them on it, is compiled a second time.
+    if (mesh := mesh_of(nnx.state(trainer.model))) is not None:
+        place(trainer.optimizer, mesh)
 
     def build(self: PeftTrainer) -> None:
         graph = nnx.graphdef(self.model)
