@@ -1,4 +1,4 @@
-"""The verb that looks ahead: `preflight`. It is part of the command line (`cli.py` takes it in)."""
+"""The verbs that look ahead: `preflight` and `plan`. `cli.py` takes them into the command line."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +12,7 @@ checks = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 RUN = "a run directory: its SFT policy is measured where it has one, and preflight.json is written there"
 FORGO = "leave out the training steps: no hours and no memory then, but seconds instead of minutes"
+LIKE = "a run directory: completions are taken to be as long as its were"
 
 
 @checks.command()
@@ -65,4 +66,44 @@ def preflight(
 
         Console().print(findings(found, f"preflight of {recipe}"), highlight=False)
     if found.red:
+        raise typer.Exit(2)
+
+
+@checks.command()
+def plan(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/gemma3_1b.yaml")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A.B=VALUE]...", help="changes, e.g. grpo.steps=40"),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="v5e-8, v3-8, t4, l4, a100-40, h100, … or cpu")
+    ] = "cpu",
+    folder: Annotated[Path | None, typer.Option("--dir", metavar="RUN", help=LIKE)] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Foretell a run on a device that need not be there: memory of each step, hours of each stage.
+
+    Nothing is downloaded. Exit code 2: something does not fit; what would mend it is said.
+    """
+    from showwork.plan.devices import device as device_of
+    from showwork.plan.plan import plan as plan_of
+    from showwork.recipe import load
+    from showwork.run import read_run
+    from showwork.show.plan import plan_tables
+    from showwork.show.screen import Screen
+
+    loaded, planned_for = load(recipe, overrides or ()), device_of(device)
+    if loaded.kind != "run":
+        raise ValueError(f"recipe {recipe}: is for `showwork {loaded.kind}`; plan is for runs")
+    made = plan_of(loaded, planned_for, read_run(folder) if folder else None, Screen(quiet=quiet).say)
+    if as_json:
+        print_json(made.to_json())
+    else:
+        from rich.console import Console
+
+        Console().print(plan_tables(made), highlight=False)
+    if not made.fits:
         raise typer.Exit(2)

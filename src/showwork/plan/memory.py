@@ -1,0 +1,153 @@
+"""What each step needs on a chip: XLA's analysis of the real steps, and what lies there besides.
+
+The analysis is made by `train/footprint.py` in a process of its own, on CPU, with as many virtual devices as
+the planned one has chips; here it is asked for, brought from a few layers to all of them, and added up. A
+layer is like the next, so what a step holds grows by the same bytes with every layer.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from showwork.plan.devices import Device, Dtype
+from showwork.plan.steps import Step
+from showwork.recipe import Recipe
+
+_PATIENCE = 1200.0  # seconds for one analysis
+# No time is spent on machine code: what a program holds in memory is decided before. Products are left to XLA
+# itself, in the order that holds least, as accelerators do.
+FLAGS = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_experimental_ynn_fusion_type= --xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a step holds on a chip at its fullest, in bytes: what it works on (`given`: weights, past, batch),
+    what it makes meanwhile (`working`), and what lies there besides (`beside`). `rows` of it."""
+
+    step: Step
+    given: float
+    working: float
+    beside: float
+
+    @property
+    def total(self) -> float:
+        return self.given + self.working + self.beside
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """`shape`: the model's numbers; `held`: bytes a chip of weights, adapter, optimizer and of what decoding
+    has besides; `steps`: the bytes of each step by name; all for all layers. `layers`: at how many it was
+    compiled."""
+
+    shape: Mapping[str, Any]
+    held: Mapping[str, float]
+    steps: Mapping[str, Mapping[str, float]]
+    layers: tuple[int, ...]
+
+
+def dtype_of(recipe: Recipe, device: Device) -> Dtype:
+    """What weights are held in: float32 on a CPU and for the tiny model, bfloat16 on accelerators."""
+    return "float32" if device.family == "cpu" or recipe.model.name == "tiny" else "bfloat16"
+
+
+def analyse(recipe: Recipe, device: Device, steps: Sequence[Step]) -> Analysis:
+    """XLA's analysis of these steps. Raises ValueError, one line, for a model whose shape is not known."""
+    return extrapolated(
+        ask(
+            {
+                "model": recipe.model.name,
+                "dtype": dtype_of(recipe, device),
+                "devices": device.chips,
+                "weights": recipe.model.weights,
+                "rank": recipe.model.lora.rank,
+                "alpha": recipe.model.lora.alpha,
+                "layers": None,
+                "steps": [{"name": step.name, **step.size} for step in steps],
+            }
+        )
+    )
+
+
+def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer of `train/footprint.py` with `asked["devices"]` virtual devices, which a process has to
+    choose before JAX begins."""
+    environment = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={asked['devices']} {FLAGS}"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "showwork.train.footprint"],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        env=os.environ | environment,
+        check=False,
+    )
+    said = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+    if done.returncode == 2 and "error" in said:
+        raise ValueError(said["error"])
+    if done.returncode:
+        raise RuntimeError(f"the analysis of the steps failed: {done.stderr[-2000:]}")
+    return said
+
+
+def extrapolated(said: Mapping[str, Any]) -> Analysis:
+    """The numbers for all layers, from those for some."""
+    count, at = said["shape"]["layers"], {int(k): v for k, v in said["layers"].items()}
+    some = next(iter(at.values()))
+    return Analysis(
+        said["shape"],
+        {key: line({n: v["held"][key] for n, v in at.items()}, count) for key in some["held"]},
+        {
+            name: {
+                key: line({n: v["steps"][name][key] for n, v in at.items()}, count)
+                for key in some["steps"][name]
+            }
+            for name in some["steps"]
+        },
+        tuple(sorted(at)),
+    )
+
+
+def line(at: Mapping[int, float], layers: int) -> float:
+    """The value at so many layers, on the straight line through those at the two largest numbers of them.
+
+    >>> line({6: 10.0, 12: 16.0}, 26), line({6: 5.0}, 6)
+    (30.0, 5.0)
+    """
+    if layers in at:
+        return float(at[layers])
+    near, far = sorted(at)[-2:]
+    return at[far] + (at[far] - at[near]) / (far - near) * (layers - far)
+
+
+def uses(analysis: Analysis, steps: Sequence[Step], trains: bool = True) -> list[Use]:
+    """What each step holds. `trains`: whether decoding comes with all that GRPO holds (masters, moments, the
+    reference's adapter), as its looks at dev do."""
+    held = analysis.held
+    training = held["optimizer"] + 2 * held["adapter"]  # the policy's and the reference's
+    out = []
+    for step in steps:
+        of = analysis.steps[step.name]
+        kind, working = step.size["kind"], of["meanwhile"] + of["results"] - of["in_place"]
+        if kind == "sft":
+            beside = 0.0
+        elif kind == "grpo":
+            beside = held["adapter"]
+        elif kind == "reference":
+            beside = held["adapter"] + held["optimizer"]
+        else:  # the weights without their adapters, of which decoding has a copy with them
+            beside = held["beside"] + training if step.stage != "self" else 0.0
+            prompts = analysis.steps.get(f"{step.stage} prefill")
+            if kind == "chunk" and prompts is not None:
+                # Before the first chunk the past of the prompts is there beside that of the rows.
+                working = max(working, prompts["results"])
+        out.append(Use(step, of["arguments"], working, beside))
+    return out

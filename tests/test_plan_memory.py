@@ -1,0 +1,301 @@
+"""What XLA says of the real steps: brought from some layers to all, held against what a process really took,
+made to fit by one change; and the verb `plan`."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_fixtures import TUNIX
+from showwork import cli
+from showwork.model.config import Config, config_json
+from showwork.model.known import KNOWN, shape_of
+from showwork.model.layout import layout
+from showwork.plan.devices import Device
+from showwork.plan.memory import analyse, ask, extrapolated, line, uses
+from showwork.plan.plan import plan
+from showwork.plan.steps import steps_of
+from showwork.recipe import Recipe, validate
+from test_checkpoints import PUBLISHED
+
+pytestmark = TUNIX
+
+SMALL = Config(
+    family="gemma2",
+    pattern="LG",
+    num_layers=14,
+    num_embed=4_096,
+    embed_dim=64,
+    hidden_dim=256,
+    num_heads=4,
+    head_dim=16,
+    num_kv_heads=2,
+    sliding_window_size=32,
+    local_base_frequency=10_000,
+    global_base_frequency=10_000,
+    attention_cap=50.0,
+    logits_cap=30.0,
+    normalised=False,
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but the config of a narrow Gemma 2 of 14 layers."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "config.json").write_text(json.dumps(config_json(SMALL)))
+    return folder
+
+
+def recipe(model: str, **grpo: Any) -> Recipe:
+    how = {"prompts": 8, "group": 4, "micro_prompts": 8, "max_tokens": 128, "start": "base"} | grpo
+    tree = {"name": "x", "model": {"name": model}, "data": {"worked": {}}, "grpo": how}
+    return validate(tree | {"evaluate": {"batch": 16, "max_tokens": 128}}, "x")
+
+
+def made_device(memory: float, chips: int = 1) -> Device:
+    link = 1e9 if chips > 1 else 0.0
+    return Device("x", "a device of the test", "tpu", chips, memory / 0.95, 1e12, 1e12, 1e11, link)
+
+
+# Shapes without a download
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_shapes_are_the_published_ones(name: str) -> None:
+    from tunix.models.gemma3.model import ModelConfig
+
+    shape, size = PUBLISHED[{"gemma-3-1b": "gemma3_1b_it", "gemma-3-4b": "gemma3_4b_it"}.get(name) or
+                            name.replace("gemma-", "gemma").replace("-", "_")]  # fmt: skip
+    known = KNOWN[name]
+    fields = {
+        "num_hidden_layers": known.num_layers,
+        "hidden_size": known.embed_dim,
+        "intermediate_size": known.hidden_dim,
+        "sliding_window": known.sliding_window_size,
+    }
+    assert {key: shape[key] for key in fields} == fields
+    if size is not None:
+        assert sum(int(np.prod(s)) for _, s in layout(known).values()) == size
+    if name.startswith("gemma-3"):
+        theirs = getattr(
+            ModelConfig, name.replace("gemma-3-", "gemma3_") + ("" if "270" in name else "_it")
+        )()
+        for field in (
+            "num_heads",
+            "num_kv_heads",
+            "head_dim",
+            "global_base_frequency",
+            "global_scale_factor",
+        ):
+            assert getattr(known, field) == getattr(theirs, field), field
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("google/gemma-3-1b-it", 26),
+        ("google/gemma-3-270m", 18),
+        ("kaggle:google/gemma-2/transformers/gemma-2-2b-it/2", 26),
+        ("someone/Gemma-3-4B-it-copy@main", 34),
+        ("tiny", 6),
+    ],
+)
+def test_names_stand_for_shapes(name: str, layers: int) -> None:
+    assert shape_of(name).num_layers == layers
+
+
+@pytest.mark.parametrize("name", ["google/gemma-3-12b-it", "meta/llama", "no/such/folder", ""])
+def test_an_unknown_shape_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match="not a folder here, and its shape is not known") as error:
+        shape_of(name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_has_the_shape_of_its_base(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"model": {"name": "google/gemma-2-2b-it"}}))
+    assert shape_of(str(tmp_path)) == shape_of(f"{tmp_path}:sft") == shape_of("gemma-2-2b")
+
+
+# XLA's analysis
+
+
+def test_a_few_layers_say_what_all_hold(small: Path) -> None:
+    """Compiled at 2 and 4 layers and brought to 14 along a line, against compiled at 14: the weights exactly,
+    what a step holds meanwhile within 3 %."""
+    given, device = recipe(str(small)), made_device(1e9, chips=2)
+    steps = steps_of(given, device.chips)
+    asked: dict[str, Any] = {"model": str(small), "dtype": "float32", "devices": 2, "weights": "replicated"}
+    asked |= {"rank": 8, "alpha": 8.0, "steps": [{"name": s.name, **s.size} for s in steps]}
+    said = ask(asked | {"layers": [2, 4, 14]})
+    whole = said["layers"].pop("14")
+    found = extrapolated(said)
+    assert found.held == whole["held"] and set(found.steps) == set(whole["steps"]) and found.layers == (2, 4)
+    for name, parts in whole["steps"].items():
+        for part in ("arguments", "results", "meanwhile"):
+            assert found.steps[name][part] == pytest.approx(parts[part], rel=0.03, abs=2e5), (name, part)
+    # With a line through nothing but the first the test would fail.
+    two = said["layers"]["2"]["steps"]["grpo update"]["meanwhile"]
+    assert abs(line({2: two}, 2) - whole["steps"]["grpo update"]["meanwhile"]) > 0.03 * two
+
+
+def test_chips_share_rows_and_spread_weights(small: Path) -> None:
+    given = recipe(str(small))
+    one = analyse(given, made_device(1e9), steps_of(given, 1))
+    four = analyse(given, made_device(1e9, 4), steps_of(given, 4))
+    assert four.held == one.held
+    of = {name: (one.steps[name]["meanwhile"], four.steps[name]["meanwhile"]) for name in one.steps}
+    assert (
+        of["grpo update"][1] < 0.4 * of["grpo update"][0]
+        and of["rollout decoding"][1] < of["rollout decoding"][0]
+    )
+    fsdp = given.model_copy(update={"model": given.model.model_copy(update={"weights": "fsdp"})})
+    spread = analyse(fsdp, made_device(1e9, 4), steps_of(fsdp, 4))
+    assert spread.held["adapter"] == one.held["adapter"] and spread.held["weights"] <= one.held["weights"]
+
+
+MEASURED = """
+import json, re, sys
+from pathlib import Path
+from showwork.model.load import load
+from showwork.model.lora import add_lora
+from showwork.recipe import Sft
+from showwork.train.sft import Example, sft
+
+def kilobytes(key):
+    return int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+
+base = load("tiny")
+model = add_lora(base.model, 16, 32.0, 0)
+rows = [Example(list(range(4, 100)), list(range(100, 226))) for _ in range(256)]
+how, seen = Sft(batch=int(sys.argv[1]), epochs=1, warmup=0.0), []
+
+def on_step(step, metrics):
+    if step == 2:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+        seen.append(kilobytes("VmRSS"))
+    if step == 3:
+        seen.append(kilobytes("VmHWM"))
+
+sft(model, base.tokenizer, rows, [], how, 0, on_step)
+print(json.dumps({"grew": (seen[1] - seen[0]) * 1024}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is the kernel's own")
+def test_what_is_foretold_is_what_a_step_takes() -> None:
+    """SFT of the tiny model, 64 rows of 224 tokens: by how much the process grows in a step, against what the
+    plan calls working."""
+    tree = {"name": "x", "data": {"worked": {}, "max_prompt_tokens": 96, "max_trace_tokens": 126}}
+    given = validate(tree | {"sft": {"batch": 64}}, "x")
+    (step,) = [s for s in steps_of(given, 1) if s.name == "sft update"]
+    assert (step.size["rows"], step.size["length"]) == (64, 224)
+    (use,) = uses(analyse(given, made_device(1e9), [step]), [step])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEASURED, "64"],
+        capture_output=True, text=True, timeout=250, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    grew = json.loads(done.stdout.splitlines()[-1])["grew"]
+    assert use.working > 1e8 and grew == pytest.approx(use.working, rel=0.15), (grew, use.working)
+
+
+# What does not fit
+
+
+def test_one_change_mends_what_does_not_fit(small: Path) -> None:
+    """A chip with room for the update of 16 rows and not of 32: half the micro-batch is what is said."""
+    given = recipe(str(small))
+    half = recipe(str(small), micro_prompts=4)
+
+    def largest(r: Recipe) -> float:
+        steps = steps_of(r, 1)
+        found = uses(analyse(r, made_device(1e9), steps), steps)
+        return max(u.total for u in found if u.step.name in ("grpo update", "reference"))
+
+    whole, less = largest(given), largest(half)
+    assert less < 0.8 * whole
+    tight = plan(given, made_device((whole + less) / 2), say=lambda text: None)
+    assert not tight.fits and [p.mend for p in tight.problems if p.where == "memory"] == [
+        "grpo.micro_prompts=4"
+    ]
+    wide = plan(given, made_device(2 * whole), say=lambda text: None)
+    assert not [p for p in wide.problems if p.where == "memory"]
+    hopeless = plan(given, made_device(1e6), say=lambda text: None)
+    assert [p.mend for p in hopeless.problems if p.where == "memory"] == [""]
+
+
+def test_hours_that_do_not_suffice_are_mended_by_fewer_steps(small: Path) -> None:
+    given = recipe(str(small), steps=10_000).model_copy(update={"hours": 1.0})
+    slow = dataclasses.replace(made_device(1e12), bfloat16=1e10, float32=1e10)
+    found = plan(given, slow, say=lambda text: None)
+    (problem,) = found.problems
+    fit = re.fullmatch(r"grpo\.steps=(\d+) .*", problem.mend)
+    assert problem.where == "hours" and fit and 0 < int(fit[1]) < 10_000
+    fewer = recipe(str(small), steps=int(fit[1])).model_copy(update={"hours": 1.0})
+    again = plan(fewer, slow, say=lambda text: None)
+    assert again.fits and again.seconds > 0.9 * (3600 - again.reserved)
+
+
+# The verb
+
+
+def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.main(["plan", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_verb_plans_the_tiny_recipe(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(root / "recipes" / "tiny.yaml")
+    code, out, _ = called(capsys, file, "--device", "cpu", "--quiet", "--json")
+    said = json.loads(out)
+    assert code == 0 and said["fits"] and said["problems"] == [] and said["memory"]["compiled_layers"] == [6]
+    steps = said["memory"]["steps"]
+    assert {"sft update", "grpo update", "reference", "rollout decoding", "evaluate prefill"} <= steps.keys()
+    for use in steps.values():
+        assert use["total"] == pytest.approx(use["given"] + use["working"] + use["beside"])
+        assert 1e6 < use["total"] < 2e9
+    assert 0.05 < said["needed_hours"] < 2 and sum(said["seconds"].values()) < 7200
+    code, out, err = called(capsys, file, "grpo.micro_prompts=16", "--device", "cpu")
+    assert code == 0 and "grpo update" in out and "✓ fits" in out and "Assumed" in out and "compiled" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "v9"], "--device 'v9' is not known"),
+        (["model.name=meta/llama"], "its shape is not known"),
+        (["grpo.nothing=1"], "grpo.nothing"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    code, out, err = called(capsys, str(root / "recipes" / "tiny.yaml"), *arguments, "--quiet")
+    assert code == 2 and out == "" and said in err and len(err.splitlines()) == 1
+
+
+def test_a_recipe_for_another_verb_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = called(capsys, str(root / "recipes" / "tiny_base.yaml"))
+    assert code == 2 and "is for `showwork pretrain`" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gemma3_270m", "gemma3_1b", "gemma2_2b"])
+def test_the_recipes_of_real_models_fit_a_session(
+    root: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    code, out, _ = called(
+        capsys, str(root / "recipes" / f"{name}.yaml"), "--device", "v5e-8", "--quiet", "--json"
+    )
+    said = json.loads(out)
+    assert code == 0 and said["fits"], said["problems"]
+    assert max(use["total"] for use in said["memory"]["steps"].values()) <= 15.2e9
+    assert said["needed_hours"] <= 9
