@@ -1,5 +1,9 @@
 """What a micro model computes on as many devices as this process has, written to a file: tokens, losses,
-adapters. Run by test_sharding.py in a process of its own, since a process keeps the devices it began with."""
+adapters. Run by test_sharding.py in a process of its own, since a process keeps the devices it began with; as
+one of several where it is told their place.
+
+    python tests/sharded.py OUT replicated|fsdp [INDEX/COUNT@HOST:PORT]
+"""
 
 import sys
 from pathlib import Path
@@ -12,9 +16,10 @@ from jax.sharding import NamedSharding
 
 from model_fixtures import INSTRUCTION, lora, tasks, texts, tokenizer
 from showwork.data.difficulty import Draws
-from showwork.model.decode import decode, structure
+from showwork.model.decode import structure
+from showwork.model.hosts import decode_shared, join
 from showwork.model.lora import adapter, merged, without
-from showwork.model.mesh import device_mesh, local, place, weights_sharding
+from showwork.model.mesh import device_mesh, local, place, put, weights_sharding
 from showwork.recipe import Grpo, Sft
 from showwork.score.mix import Mix
 from showwork.score.rewards import PARTS
@@ -35,7 +40,7 @@ def policy(weights: str) -> Any:
     if weights == "fsdp":
         _, adapters, rest = nnx.split(model, nnx.LoRAParam, ...)
         where = jax.tree.map(lambda x: weights_sharding(mesh, "fsdp", x.shape, least=1), rest)
-        nnx.update(model, adapters, jax.device_put(rest, where))
+        nnx.update(model, adapters, jax.tree.map(put, rest, where))
         spread = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(nnx.state(model)))
         assert mesh.size == 1 or spread > 20, spread
     place(model, mesh)
@@ -48,7 +53,9 @@ def main(out: Path, weights: str) -> None:
     ids = [tokenizer().encode_prompt(t) for t in texts(12)]
     how = Sampling(temperature=0.8, max_tokens=48, seed=3)
     state = local(merged(model))
-    rows = decode(structure(without(model)), state, ids, 4, how, pad=tokenizer().pad, ends=tokenizer().ends)
+    rows = decode_shared(
+        structure(without(model)), state, ids, 4, how, pad=tokenizer().pad, ends=tokenizer().ends
+    )
     assert isinstance(jax.tree.leaves(state)[0].sharding, NamedSharding)
     for i, row in enumerate(r for group in rows for r in group):
         found[f"tokens/{i}"], found[f"logprobs/{i}"] = row.tokens, row.logprobs
@@ -77,4 +84,6 @@ def main(out: Path, weights: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        join(sys.argv[3])
     main(Path(sys.argv[1]), sys.argv[2])

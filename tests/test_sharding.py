@@ -1,6 +1,7 @@
 """On eight virtual devices the same is computed as on one: sampled tokens, losses, what is learned."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,19 +15,36 @@ from showwork.train.grpo import rows_with_one_prompt
 HERE = Path(__file__).parent
 
 
-def computed(folder: Path, devices: int, weights: str) -> dict[str, np.ndarray]:
-    out = folder / f"{devices}-{weights}.npz"
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(HERE / "sharded.py"), str(out), weights],
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(HERE)},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    with np.load(out) as file:
-        return dict(file)
+def computed(folder: Path, devices: int, weights: str, processes: int = 1) -> dict[str, np.ndarray]:
+    """What comes out on so many devices, spread over so many processes; of each the same."""
+    flags = f"--xla_force_host_platform_device_count={devices // processes}"
+    started = []
+    port = free_port()
+    for i in range(processes):
+        out = folder / f"{devices}-{weights}-{i}.npz"
+        place = [f"{i}/{processes}@127.0.0.1:{port}"] if processes > 1 else []
+        command = [sys.executable, "-W", "ignore", str(HERE / "sharded.py"), str(out), weights, *place]
+        environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu"}
+        started.append((out, subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)))
+    found = []
+    for out, process in started:
+        try:
+            said = process.communicate(timeout=600)[1]
+        finally:
+            process.kill()
+        assert process.returncode == 0, said[-3000:]
+        with np.load(out) as file:
+            found.append(dict(file))
+    for other in found[1:]:
+        for name, value in found[0].items():
+            np.testing.assert_array_equal(other[name], value, err_msg=name)
+    return found[0]
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +53,14 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weights", ["replicated", "fsdp"])
-def test_eight_devices_are_one(tmp_path: Path, one: dict[str, np.ndarray], weights: str) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("weights", "processes"), [("replicated", 1), ("fsdp", 1), ("replicated", 2)])
+def test_eight_devices_are_one(
+    tmp_path: Path, one: dict[str, np.ndarray], weights: str, processes: int
+) -> None:
     """Tokens are equal; numbers differ by the order of float32 sums: log-probabilities by 1e-5, losses and
     what is learned in a few steps by 1e-4 of their size."""
-    eight = computed(tmp_path, 8, weights)
+    eight = computed(tmp_path, 8, weights, processes)
     assert (one["devices"], eight["devices"]) == (1, 8) and one.keys() == eight.keys()
     for name in one.keys() - {"devices"}:
         if "tokens/" in name:

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from showwork.checks import checks
 from showwork.export_verb import exports
 from showwork.options import AsJson, Debug, Quiet, print_json
 from showwork.play import player
-from showwork.process import STOPPED, asked_to_stop, set_up_jax
+from showwork.process import GONE, STOPPED, asked_to_stop, one_of_several, set_up_jax
 from showwork.reward_verbs import rewards
 from showwork.rows import collect_rarely, json_line, lines
 from showwork.types import Stopped
@@ -47,6 +48,14 @@ From = Annotated[
 Accept = Annotated[
     str, typer.Option("--accept", metavar="NAMES", help="go on though code, data or base changed, e.g. code")
 ]
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        "--hosts",
+        metavar="PLACE",
+        help="train with other processes: INDEX/COUNT@HOST:PORT, or auto",
+    ),
+]
 
 
 @app.command()
@@ -56,6 +65,7 @@ def run(
     folder: Folder = None,
     source: From = None,
     accept: Accept = "",
+    hosts: Hosts = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -64,7 +74,7 @@ def run(
 
     The same command again resumes where the last one stopped.
     """
-    _train("run", recipe, overrides, folder, source, accept, quiet, as_json)
+    _train("run", recipe, overrides, folder, source, accept, hosts, quiet, as_json)
 
 
 @app.command()
@@ -79,7 +89,7 @@ def pretrain(
     debug: Debug = False,
 ) -> None:
     """Train the tiny base model from nothing. The same command again resumes."""
-    _train("pretrain", recipe, overrides, folder, source, accept, quiet, as_json)
+    _train("pretrain", recipe, overrides, folder, source, accept, None, quiet, as_json)
 
 
 @app.command("eval")
@@ -189,21 +199,36 @@ def _train(
     folder: Path | None,
     source: Path | None,
     accept: str,
+    hosts: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     from showwork.recipe import load
     from showwork.relay import carry_on
     from showwork.run import open_run
+    from showwork.score.mix import mix_of
     from showwork.strict import RecipeError
 
     recipe = load(file, overrides or ())
     if recipe.kind != verb:
         raise RecipeError(f"recipe {file}: is for `showwork {recipe.kind}`, not for `showwork {verb}`")
     where = folder or Path("runs") / recipe.name
-    if source is not None:
-        carry_on(source, where)
-    with open_run(where, recipe, file.read_text(encoding="utf-8")) as opened:
+    if hosts is not None and mix_of(recipe.reward).judged:
+        raise RecipeError("--hosts: a judge need not tell every process the same; give a reward without one")
+    with ExitStack() as held:
+        first, now, stop = True, time.time, asked_to_stop()
+        if hosts is not None:
+            set_up_jax()
+            from showwork.model import hosts as several
+
+            several.join(hosts)
+            first, now, stop = several.first(), several.time_of_first(now), several.stop_of_any(stop)
+            if source is not None and first:
+                carry_on(source, where)
+            where = held.enter_context(several.one_directory(where))
+        elif source is not None:
+            carry_on(source, where)
+        opened = held.enter_context(open_run(where, recipe, file.read_text(encoding="utf-8")))
         set_up_jax()
         from showwork.clock import Deadline
         from showwork.session import Session
@@ -212,13 +237,13 @@ def _train(
         from showwork.verbs import pretrain
 
         # A tenth of the time, but no more than ten minutes, is kept for what follows training.
-        deadline = Deadline(time.time(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
+        deadline = Deadline(now(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
         names = frozenset(name.strip() for name in accept.split(",") if name.strip())
-        session = Session(deadline, asked_to_stop(), accept=names)
-        screen = Screen(quiet=quiet)
+        session = Session(deadline, stop, now, names, first)
+        screen = Screen(quiet=quiet or not first)
         command = ["showwork", verb, str(file), *(overrides or ())]
         result = (run_all if verb == "run" else pretrain)(recipe, opened, session, screen, command)
-        if as_json:  # a person has seen the table
+        if as_json and first:  # a person has seen the table
             print_json(result)
 
 
@@ -245,6 +270,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"showwork: {error}", file=sys.stderr)
         return STOPPED
     except Exception as error:
+        if one_of_several() and type(error).__name__ == "JaxRuntimeError" and "--debug" not in arguments:
+            print(f"showwork: {GONE} ({str(error).splitlines()[0][:200]})", file=sys.stderr)
+            return STOPPED
         known = _for_the_user(error)
         if known is None or "--debug" in arguments:
             traceback.print_exc()
@@ -264,7 +292,11 @@ def start() -> None:
     if computes and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, "-m", "showwork.cli", *sys.argv[1:]])
-    sys.exit(main())
+    code = main()
+    if code and one_of_several():
+        sys.stdout.flush()
+        os._exit(code)  # the usual exit would wait for the others
+    sys.exit(code)
 
 
 def _for_the_user(error: Exception) -> str | None:

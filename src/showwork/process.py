@@ -3,10 +3,15 @@
 import importlib.util
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+GONE = (
+    "another process of this run has ended; end the rest and start all of them again with the same commands, "
+    "and the run goes on from its last checkpoint"
+)
 STOPPED = 75  # the exit code of a run that was left in good order; the system's "try again later"
 
 
@@ -30,6 +35,12 @@ def set_up_jax() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
+
+
+def one_of_several() -> bool:
+    """Whether this process trains together with others (`model/hosts.py`)."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.process_count() > 1
 
 
 def asked_to_stop() -> Callable[[], str | None]:

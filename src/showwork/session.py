@@ -30,12 +30,14 @@ Extra = Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]]
 class Session:
     """`stop` gives the reason to leave at the next chance, or None; `accept` names what may have changed
     since the last checkpoint ("code", "data", "base"), though the run will not end in the same numbers then,
-    or "preflight" for a run that begins though preflight is red."""
+    or "preflight" for a run that begins though preflight is red. `first`: whether this process, of several
+    that train together, is the one that makes what only readers need."""
 
     deadline: Deadline
     stop: Callable[[], str | None] = lambda: None
     now: Callable[[], float] = time.time
     accept: frozenset[str] = frozenset()
+    first: bool = True
 
     def pause(self) -> None:
         """Raise Stopped where the session has to end: between stages, and between the batches of one."""

@@ -61,8 +61,9 @@ def run_all(
         evaluate_stage(stage, recipe, run, session, screen)
     summary = summarise_run(recipe, run)
     session.pause()
-    export_stage(recipe, run, screen)
-    report(run, screen)
+    if session.first:
+        export_stage(recipe, run, screen)
+        report(run, screen)
     screen.table(stage_table(summary["stages"], _pairs(summary), title=f"{recipe.name}, seed {recipe.seed}"))
     screen.say(
         f"done in {(time.time() - began) / 60:.1f} min; everything is in {run.root}, the table's numbers in "

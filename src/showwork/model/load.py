@@ -26,7 +26,7 @@ from showwork.model.config import FAMILIES, Config, config_json, read_config
 from showwork.model.gemma import Gemma
 from showwork.model.layout import HEAD, ParameterPath, Shape, from_file, layout, to_file
 from showwork.model.lora import add_lora, load_adapter, merged, set_adapter
-from showwork.model.mesh import Weights, device_mesh, weights_sharding
+from showwork.model.mesh import Weights, device_mesh, put, weights_sharding
 from showwork.model.source import TINY, Source, find
 from showwork.model.tokenizer import Tokenizer, load_tokenizer
 
@@ -91,7 +91,7 @@ def load(
     # File by file, not layer by layer: on a slow disk each file is read once and in order.
     for path, leaf in sorted(nnx.to_flat_state(state), key=lambda item: str(files[at[item[0]][0]].path)):
         value = _value([files[key] for key in at[path]], at[path], config)
-        leaf.set_value(jax.device_put(value, _sharding(placement, weights, path, value.shape)))
+        leaf.set_value(put(value, _sharding(placement, weights, path, value.shape)))
         del value
     return Base(_with_adapters(nnx.merge(graph, state), source), tokenizer, folder)
 
@@ -123,9 +123,7 @@ def _dtype(dtype: Dtype, folder: Path) -> Any:
     return {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[dtype]
 
 
-def _sharding(
-    placement: Placement | None, weights: Weights, path: ParameterPath, shape: Shape
-) -> Sharding:
+def _sharding(placement: Placement | None, weights: Weights, path: ParameterPath, shape: Shape) -> Sharding:
     if placement is None:
         return weights_sharding(device_mesh(), weights, shape)
     return placement if isinstance(placement, Sharding) else placement(path, shape)

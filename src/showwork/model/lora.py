@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import qwix
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from showwork.model.gemma import Gemma
+from showwork.model.mesh import mesh_of, put
 
 MODULES = ".*q_einsum|.*kv_einsum|.*qkv_einsum|.*gate_proj|.*down_proj|.*up_proj|.*attn_vec_einsum"
 
@@ -32,18 +34,20 @@ def add_lora(model: Gemma, rank: int, alpha: float, seed: int | None) -> Gemma:
 
     # Traced and not run: qwix computes a whole forward pass to see where the linear maps are, which one
     # operation at a time takes seconds (and on a large model memory).
-    def adapters(weights: Any, key: Any) -> nnx.State:
-        given = nnx.merge(base, weights)
+    def adapters(weights: Any, seed: Any) -> nnx.State:
+        given, key = nnx.merge(base, weights), jax.random.key(seed)
         added: Any = qwix.apply_lora_to_model(given, provider, rngs=nnx.Rngs(key), **given.get_model_input())
         graph, factors, _ = nnx.split(added, nnx.LoRAParam, ...)
         made.append(graph)
         return factors
 
     if seed is None:
-        shapes = jax.eval_shape(adapters, weights, jax.random.key(0))
+        shapes = jax.eval_shape(adapters, weights, np.uint32(0))
         factors = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     else:
-        factors = jax.jit(adapters)(weights, jax.random.key(seed))
+        factors = jax.jit(adapters)(weights, np.uint32(seed))
+    if (mesh := mesh_of(weights)) is not None:
+        factors = jax.tree.map(lambda x: put(x, NamedSharding(mesh, PartitionSpec())), factors)
     added = nnx.merge(made[0], factors, weights)
     added.lora_scale = alpha / rank
     return added
@@ -119,7 +123,11 @@ def set_adapter(model: Gemma, arrays: dict[str, np.ndarray]) -> None:
             )
     for path, leaf in flat:
         value = arrays[".".join(map(str, path))]
-        leaf.set_value(jnp.asarray(value, leaf.get_value().dtype))
+        held = leaf.get_value()
+        if mesh_of(held) is not None:
+            leaf.set_value(put(np.asarray(value, held.dtype), held.sharding))
+        else:
+            leaf.set_value(jnp.asarray(value, held.dtype))
     nnx.update(model, state)
 
 

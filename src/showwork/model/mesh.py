@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 Weights = Literal["replicated", "fsdp"]
@@ -34,12 +35,30 @@ def weights_sharding(
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def place(model: nnx.Module, mesh: Mesh) -> None:
-    """Put a model's arrays on the mesh, in place: those that lie on it stay, others come to every device."""
+def place(model: Any, mesh: Mesh) -> None:
+    """Put the arrays of a model or an optimizer on the mesh, in place: those on it stay, others come to every
+    device."""
     state = nnx.state(model)
     whole = NamedSharding(mesh, PartitionSpec())
     where = jax.tree.map(lambda x: x.sharding if mesh_of(x) == mesh else whole, state)
-    nnx.update(model, jax.device_put(state, where))
+    nnx.update(model, jax.tree.map(put, state, where))
+
+
+def put(x: Any, where: Sharding) -> jax.Array:
+    """An array where it belongs. With several processes each gives the whole of it, the same in all."""
+    if isinstance(x, jax.Array) and x.sharding == where:
+        return x
+    if where.is_fully_addressable:
+        return jax.device_put(x, where)
+    whole = np.asarray(x)
+    return jax.make_array_from_callback(whole.shape, where, lambda part: whole[part])
+
+
+def fetch(x: jax.Array) -> np.ndarray:
+    """An array on the host, whole, also where parts of it are on other processes' devices."""
+    if x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
 
 def rows_sharding(mesh: Mesh, rows: int) -> NamedSharding:
@@ -54,7 +73,7 @@ def spread_rows(tree: Any, like: Any) -> Any:
     mesh = mesh_of(like)
     if mesh is None:
         return tree
-    return jax.tree.map(lambda x: jax.device_put(x, rows_sharding(mesh, x.shape[0])), tree)
+    return jax.tree.map(lambda x: put(x, rows_sharding(mesh, x.shape[0])), tree)
 
 
 def mesh_of(tree: Any) -> Mesh | None:

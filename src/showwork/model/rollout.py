@@ -13,8 +13,9 @@ import numpy as np
 from flax import nnx
 from tunix.rl.rollout.base_rollout import BaseRollout, RolloutConfig, RolloutOutput
 
-from showwork.model.decode import Decoded, decode, left_pad, prompt_length, structure
+from showwork.model.decode import Decoded, left_pad, prompt_length, structure
 from showwork.model.gemma import Gemma
+from showwork.model.hosts import decode_shared
 from showwork.model.logprobs import token_logprobs
 from showwork.model.lora import merged, without
 from showwork.model.mesh import local
@@ -42,7 +43,7 @@ class Rollout(BaseRollout):
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         ends = self._tokenizer.ends
         state = local(merged(self._model))
-        return decode(self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends)
+        return decode_shared(self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends)
 
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  (Tunix passes no more than this)
         self, prompts: list[str], rollout_config: RolloutConfig

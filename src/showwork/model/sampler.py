@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from showwork.model.decode import Decoded, Structure, decode, structure
 from showwork.model.gemma import Gemma
+from showwork.model.hosts import decode_shared
 from showwork.model.lora import merged, without
 from showwork.model.mesh import local
 from showwork.model.tokenizer import Tokenizer
@@ -26,7 +27,7 @@ class Policy:
             return []
         ids = [self.tokenizer.encode_prompt(p.text) for p in prompts]
         pad, ends = self.tokenizer.pad, self.tokenizer.ends
-        rows = decode(self.structure, local(merged(self.model)), ids, n, how, pad=pad, ends=ends)
+        rows = decode_shared(self.structure, local(merged(self.model)), ids, n, how, pad=pad, ends=ends)
         return [self._completions(prompt, group) for prompt, group in zip(prompts, rows, strict=True)]
 
     def stream(

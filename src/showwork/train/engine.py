@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer
 
-from showwork.model.mesh import mesh_of, place
+from showwork.model.mesh import mesh_of, place, put, spread_rows
 from showwork.train.checkpoint import CheckpointError
 from showwork.train.ledger import Ledger
 from showwork.train.optimizer import MASTER, RATE, SKIPPED
@@ -73,6 +73,10 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
     def clear_jit_cache(self: PeftTrainer) -> None:
         cell.clear()
 
+    def on_devices(self: PeftTrainer, batch: Any) -> Any:
+        return spread_rows(batch, nnx.state(self.model))
+
+    trainer._prepare_inputs = types.MethodType(on_devices, trainer)
     trainer.jit_train_and_eval_step = types.MethodType(jit_train_and_eval_step, trainer)
     trainer.clear_jit_cache = types.MethodType(clear_jit_cache, trainer)
 
@@ -105,8 +109,7 @@ def restore(trainer: PeftTrainer, arrays: Mapping[str, np.ndarray]) -> None:
             raise CheckpointError(f"the checkpoint is not of this model and optimizer: {name} differs")
     for part, state in _states(trainer).items():
         for path, leaf in nnx.to_flat_state(state):
-            given = jnp.asarray(arrays[_name(part, path)])
-            leaf.set_value(jax.device_put(given, leaf.get_value().sharding))
+            leaf.set_value(put(arrays[_name(part, path)], leaf.get_value().sharding))
         nnx.update(trainer.model if part == "model" else trainer.optimizer, state)
 
 

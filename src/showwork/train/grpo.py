@@ -54,7 +54,7 @@ class Learner(GRPOLearner):
     draws: Draws
     ledger: Ledger
     shared: int
-    reference: Callable[[Any, Any], Array]
+    reference: Callable[[Any, Any], np.ndarray]
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
     def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
