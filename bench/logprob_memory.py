@@ -18,10 +18,10 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from showwork.plan.memory import FLAGS, line
+from showwork.plan.memory import ACCELERATOR, line
 
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = FLAGS
+os.environ["XLA_FLAGS"] = ACCELERATOR
 
 import jax
 import jax.numpy as jnp

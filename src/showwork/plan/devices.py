@@ -76,14 +76,15 @@ class Efficiency:
     compute: float
     decode: float
     compile: float  # seconds for one compiled shape
+    fixed: float  # seconds of a run for data, loading and report
 
 
-# Assumed until measured on such a device, but for the CPU's (docs/plan.md): what dense models of this size
-# commonly reach under XLA, without attention kernels of its own.
+# Assumed until measured on such a device: what dense models of this size commonly reach under XLA, without
+# attention kernels of its own. The CPU's are set by the steps of the tiny recipe (docs/plan.md).
 EFFICIENCY: dict[Family, Efficiency] = {
-    "tpu": Efficiency(0.4, 0.5, 25.0),
-    "gpu": Efficiency(0.35, 0.4, 20.0),
-    "cpu": Efficiency(0.3, 0.3, 4.0),
+    "tpu": Efficiency(0.4, 0.5, 25.0, 300.0),
+    "gpu": Efficiency(0.35, 0.4, 20.0, 300.0),
+    "cpu": Efficiency(0.5, 0.25, 4.0, 60.0),
 }
 
 

@@ -19,12 +19,10 @@ _DEAD = 0.3  # share of groups in which all completions earn the same, where gro
 _SOUND = 0.4  # share of the stock model's completions that become SFT data
 _GRADING = 0.002  # seconds a completion for grading and scoring it on the host
 _BESIDE = 0.3  # seconds a step for all else on the host
-_FIXED = 300.0  # seconds for reading data, loading weights, report
 
 STATED = (
     f"prompts as long as data.max_prompt_tokens; {_DEAD:.0%} of the groups dead, where grpo.refill replaces "
-    f"them; {_GRADING * 1000:g} ms to grade a completion, {_BESIDE} s a step and {_FIXED / 60:g} minutes a "
-    "run for the rest"
+    f"them; {_GRADING * 1000:g} ms to grade a completion, {_BESIDE} s a step for the rest on the host"
 )
 
 
@@ -57,7 +55,8 @@ def stages(
     """The stages in their order, and the pace of GRPO. Lengths of completions: `stock` in self-made data,
     `trained` in GRPO, `written` in evaluations."""
     length, how, sft = prompt_tokens(recipe), recipe.grpo, recipe.sft
-    counts, out = tasks(recipe), [Stage("data, loading, report", _FIXED, "stated")]
+    reach = EFFICIENCY[machine.device.family]
+    counts, out = tasks(recipe), [Stage("data, loading, report", reach.fixed, "assumed")]
 
     def evaluation(count: int) -> float:
         batch = min(recipe.evaluate.batch, count)
@@ -91,8 +90,7 @@ def stages(
         out.append(Stage("looks at dev", looks * evaluation(dev), f"{looks} x {dev} tasks"))
     out.append(Stage("evaluate grpo", evaluation(counts["test"]), f"{counts['test']} tasks"))
     shapes = _shapes(recipe)
-    each = EFFICIENCY[machine.device.family].compile
-    out.append(Stage("compiling", shapes * each, f"{shapes} shapes, {each:g} s each, once"))
+    out.append(Stage("compiling", shapes * reach.compile, f"{shapes} shapes, {reach.compile:g} s each, once"))
     return out, pace
 
 

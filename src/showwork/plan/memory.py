@@ -18,11 +18,13 @@ from showwork.plan.steps import Step
 from showwork.recipe import Recipe
 
 _PATIENCE = 1200.0  # seconds for one analysis
-# No time is spent on machine code: what a program holds in memory is decided before. Products are left to XLA
-# itself, in the order that holds least, as accelerators do.
-FLAGS = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-    "--xla_cpu_experimental_ynn_fusion_type= --xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+# No time is spent on machine code: what a program holds in memory is decided before.
+_QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# For accelerators products are left to XLA itself, steps come in the order that holds least, and what is
+# computed again in a backward pass is not merged with its first computation, as XLA does for CPUs.
+ACCELERATOR = (
+    f"{_QUICK} --xla_cpu_experimental_ynn_fusion_type= --xla_disable_hlo_passes=cse "
+    "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
 )
 
 
@@ -66,6 +68,7 @@ def analyse(recipe: Recipe, device: Device, steps: Sequence[Step]) -> Analysis:
                 "model": recipe.model.name,
                 "dtype": dtype_of(recipe, device),
                 "devices": device.chips,
+                "flags": _QUICK if device.family == "cpu" else ACCELERATOR,
                 "weights": recipe.model.weights,
                 "rank": recipe.model.lora.rank,
                 "alpha": recipe.model.lora.alpha,
@@ -77,10 +80,10 @@ def analyse(recipe: Recipe, device: Device, steps: Sequence[Step]) -> Analysis:
 
 
 def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer of `train/footprint.py` with `asked["devices"]` virtual devices, which a process has to
-    choose before JAX begins."""
+    """The answer of `train/footprint.py` with `asked["devices"]` virtual devices and XLA's `asked["flags"]`,
+    which a process has to choose before JAX begins."""
     environment = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={asked['devices']} {FLAGS}"
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={asked['devices']} {asked['flags']}"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "showwork.train.footprint"],
         input=json.dumps(asked),

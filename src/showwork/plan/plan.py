@@ -139,7 +139,7 @@ def plan(recipe: Recipe, device: Device, run: Run | None = None, say: Callable[[
         tuple(spent),
         pace,
         tuple(problems),
-        _assumed(device, *lengths),
+        _assumed(device, *lengths[1:]),
         (time.monotonic() - began) / 60,
     )
 
@@ -152,9 +152,10 @@ def _lengths(recipe: Recipe, run: Run | None) -> tuple[Lengths, Lengths, Lengths
     return even(recipe.sft.self_made.max_tokens), trained or even(grpo), evaluated or even(written)
 
 
-def _assumed(device: Device, stock: Lengths, trained: Lengths, written: Lengths) -> tuple[str, ...]:
+def _assumed(device: Device, trained: Lengths, written: Lengths) -> tuple[str, ...]:
     reach = EFFICIENCY[device.family]
-    where = "measured there on the tiny recipe" if device.family == "cpu" else "assumed, not measured there"
+    cpu = device.family == "cpu"
+    where = "set by the tiny recipe's steps" if cpu else "assumed: not measured on such a device"
     out = [
         f"reached of the device's rates: {reach.compute:.0%} in updates and prefills, {reach.decode:.0%} in "
         f"decoding ({where})",
