@@ -13,6 +13,7 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from model_fixtures import TUNIX, base_arrays, lora, micro, tokenizer
 from showwork.model.lora import adapter
+from showwork.model.mesh import device_mesh, place
 from showwork.train.checkpoint import CheckpointError
 from showwork.train.engine import keep_base, restore, snapshot
 from showwork.train.ledger import Ledger
@@ -45,6 +46,7 @@ def pointers(arrays: dict[str, jax.Array]) -> dict[str, int]:
 
 def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
     ours, stock = lora(seed=4), lora(seed=4)
+    place(ours, device_mesh())  # as every stage does
     before, where = adapter(ours), pointers(base_arrays(ours))
     kept = {k: np.array(a) for k, a in base_arrays(ours).items() if k in where}
     shared = set(pointers(base_arrays(micro())).values())
