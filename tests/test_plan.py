@@ -10,7 +10,7 @@ import pytest
 from showwork.plan.devices import DEVICES, EFFICIENCY, FRACTION, Device, device
 from showwork.plan.hours import stages, steps_that_fit, tasks
 from showwork.plan.lengths import even, of_run, quantiles
-from showwork.plan.memory import dtype_of, extrapolated, line
+from showwork.plan.memory import dtype_of, extrapolated, kept, line
 from showwork.plan.mends import changed, changes
 from showwork.plan.steps import sharing, steps_of, uneven
 from showwork.plan.work import Machine, Shape
@@ -213,6 +213,17 @@ def test_layers_are_brought_along_a_line() -> None:
     }
     found = extrapolated(said)
     assert (found.held["weights"], found.steps["a"]["meanwhile"], found.layers) == (22, 5, (1, 2))
+
+
+def test_with_remat_a_further_layer_costs_its_input() -> None:
+    size = {"kind": "grpo", "rows": 16, "length": 32, "last": 64, "group": 8}
+    numbers = (16 * 64 + 2 * 32) * 1_152 + 2 * 32 * 2 * 256
+    assert kept(size, ONE_B, 1) == numbers and kept(size, ONE_B, 8) == numbers / 8
+    assert kept({"kind": "sft", "rows": 8, "length": 32}, ONE_B, 2) == 4 * 32 * 1_152
+    assert kept({"kind": "chunk"}, ONE_B, 1) == kept({"kind": "reference"}, ONE_B, 1) == 0
+    at = {str(n): {"held": {}, "steps": {k: {"meanwhile": 10.0 * n} for k in "ab"}} for n in (2, 4)}
+    found = extrapolated({"shape": {"layers": 26}, "layers": at}, {"a": 3.0, "b": 0.0})
+    assert (found.steps["a"]["meanwhile"], found.steps["b"]["meanwhile"]) == (20 + 24 * 3, 260)
 
 
 def test_what_weights_are_held_in() -> None:

@@ -3,6 +3,10 @@
 The analysis is made by `train/footprint.py` in a process of its own, on CPU, with as many virtual devices as
 the planned one has chips; here it is asked for, brought from a few layers to all of them, and added up. A
 layer is like the next, so what a step holds grows by the same bytes with every layer.
+
+With remat one thing is counted here instead: what an update keeps of a further layer. That is the layer's
+input; XLA for CPU orders a backward pass so that the adapters' gradients come last, and keeps the inside of
+all layers for them, which would say nothing about an accelerator.
 """
 
 import json
@@ -15,6 +19,7 @@ from typing import Any
 
 from showwork.plan.devices import Device, Dtype
 from showwork.plan.steps import Step
+from showwork.plan.work import Shape, shape_from
 from showwork.recipe import Recipe
 
 _PATIENCE = 1200.0  # seconds for one analysis
@@ -62,21 +67,25 @@ def dtype_of(recipe: Recipe, device: Device) -> Dtype:
 
 def analyse(recipe: Recipe, device: Device, steps: Sequence[Step]) -> Analysis:
     """XLA's analysis of these steps. Raises ValueError, one line, for a model whose shape is not known."""
-    return extrapolated(
-        ask(
-            {
-                "model": recipe.model.name,
-                "dtype": dtype_of(recipe, device),
-                "devices": device.chips,
-                "flags": _QUICK if device.family == "cpu" else ACCELERATOR,
-                "weights": recipe.model.weights,
-                "rank": recipe.model.lora.rank,
-                "alpha": recipe.model.lora.alpha,
-                "layers": None,
-                "steps": [{"name": step.name, **step.size} for step in steps],
-            }
-        )
+    dtype = dtype_of(recipe, device)
+    said = ask(
+        {
+            "model": recipe.model.name,
+            "dtype": dtype,
+            "devices": device.chips,
+            "flags": _QUICK if device.family == "cpu" else ACCELERATOR,
+            "weights": recipe.model.weights,
+            "rank": recipe.model.lora.rank,
+            "alpha": recipe.model.lora.alpha,
+            "layers": None,
+            "steps": [{"name": step.name, **step.size} for step in steps],
+        }
     )
+    if not said["shape"]["remat"] or device.family == "cpu":
+        return extrapolated(said)
+    itemsize = 2 if dtype == "bfloat16" else 4
+    shape = shape_from(said["shape"])
+    return extrapolated(said, {s.name: kept(s.size, shape, device.chips) * itemsize for s in steps})
 
 
 def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,20 +110,35 @@ def ask(asked: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def extrapolated(said: Mapping[str, Any]) -> Analysis:
-    """The numbers for all layers, from those for some."""
+def kept(size: Mapping[str, Any], shape: Shape, chips: int) -> float:
+    """Numbers a chip that an update with remat keeps of a layer: its input for every token, and of prompts
+    that completions share their keys and values; 0 for steps without a backward pass."""
+    if size["kind"] == "sft":
+        return size["rows"] * size["length"] * shape.width / chips
+    if size["kind"] != "grpo":
+        return 0.0
+    prompts = size["rows"] / size["group"] * size["length"]
+    numbers = (size["rows"] * size["last"] + prompts) * shape.width + prompts * 2 * shape.kv * shape.head
+    return numbers / chips
+
+
+def extrapolated(said: Mapping[str, Any], further: Mapping[str, float] | None = None) -> Analysis:
+    """The numbers for all layers, from those for some. `further`: by the name of a step, what it holds for
+    each further layer, where that is known and not 0."""
+    further = further or {}
     count, at = said["shape"]["layers"], {int(k): v for k, v in said["layers"].items()}
     some = next(iter(at.values()))
+    least = min(at)
+
+    def value(name: str, key: str) -> float:
+        if key == "meanwhile" and further.get(name):
+            return at[least]["steps"][name][key] + (count - least) * further[name]
+        return line({n: v["steps"][name][key] for n, v in at.items()}, count)
+
     return Analysis(
         said["shape"],
         {key: line({n: v["held"][key] for n, v in at.items()}, count) for key in some["held"]},
-        {
-            name: {
-                key: line({n: v["steps"][name][key] for n, v in at.items()}, count)
-                for key in some["steps"][name]
-            }
-            for name in some["steps"]
-        },
+        {name: {key: value(name, key) for key in some["steps"][name]} for name in some["steps"]},
         tuple(sorted(at)),
     )
 
