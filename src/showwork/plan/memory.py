@@ -155,9 +155,9 @@ def line(at: Mapping[int, float], layers: int) -> float:
     return at[far] + (at[far] - at[near]) / (far - near) * (layers - far)
 
 
-def uses(analysis: Analysis, steps: Sequence[Step], trains: bool = True) -> list[Use]:
-    """What each step holds. `trains`: whether decoding comes with all that GRPO holds (masters, moments, the
-    reference's adapter), as its looks at dev do."""
+def uses(analysis: Analysis, steps: Sequence[Step]) -> list[Use]:
+    """What each step holds; decoding with all that GRPO holds (masters, moments, the reference's adapter), as
+    its looks at dev do."""
     held = analysis.held
     training = held["optimizer"] + 2 * held["adapter"]  # the policy's and the reference's
     out = []
