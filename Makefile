@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 TORCH := .venv/.torch
+# What only the long tests need; torch is the CPU build where the index has one.
+SLOW := "wandb==0.31.0" "nbclient==0.11.0" "ipykernel==7.4.0"
 RECIPE ?= recipes/tiny.yaml
 
 .PHONY: run test test-full check format bench chaos endurance lock clean
@@ -41,7 +43,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 $(TORCH): $(READY)
-	$(BIN)/python -m pip install --quiet --no-compile torch==2.13.0
+	$(BIN)/python -m pip install --quiet --no-compile "torch==2.13.0" $(SLOW)
 	touch $(TORCH)
 
 # Needs pip-tools in its own environment: changing a pin is rare and deliberate.

@@ -10,13 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tunix.models.gemma3.model import RematConfig
 
-from model_fixtures import TUNIX, config
+from model_fixtures import TUNIX, config, lora, micro
 from showwork.model import logprobs as module
 from showwork.model.config import Config
+from showwork.model.decode import decode, structure
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import chosen_logprobs, group_logprobs, token_logprobs
-from showwork.model.lora import add_lora
+from showwork.model.lora import adapter as adapter_arrays
+from showwork.model.lora import add_lora, merged, set_adapter, without
+from showwork.model.tiny import fresh
+from showwork.types import Sampling
 
 pytestmark = TUNIX
 ROWS, TIME, WIDTH, PIECES = 3, 7, 16, 96
@@ -154,3 +159,32 @@ def test_no_array_has_positions_and_the_vocabulary(wide: tuple[Any, Any], which:
     assert [262_144, 32] in sizes  # the embedding: the program was read
     assert max(math.prod(s) for s in sizes if s != [262_144, 32]) <= 1 << 26
     assert program.memory_analysis().temp_size_in_bytes < 3 << 30
+
+
+def test_layers_that_are_computed_again_change_no_number() -> None:
+    """Gradients with remat are those without; and such a model decodes."""
+    plain = lora(seed=5, moved=True)
+    graph, adapter, rest = nnx.split(plain, nnx.LoRAParam, ...)
+    shape = replace(config(), remat_config=RematConfig.DECODER)
+    again = add_lora(nnx.merge(nnx.graphdef(fresh(shape, seed=1)), nnx.state(micro())), 4, 8.0, None)
+    other, _, _ = nnx.split(again, nnx.LoRAParam, ...)
+    rng = np.random.default_rng(1)
+    prompts = jnp.asarray(rng.integers(4, 500, (2, 32)), jnp.int32)
+    rows = jnp.asarray(rng.integers(4, 500, (4, 16)), jnp.int32)
+
+    def grad(graph: Any) -> Any:
+        def loss(adapter: Any) -> Any:
+            return group_logprobs(nnx.merge(graph, adapter, rest), prompts, rows, 0, 0.7).sum()
+
+        return jax.jit(jax.value_and_grad(loss))(adapter)
+
+    (one, ours), (two, theirs) = grad(graph), grad(other)
+    assert float(one) == pytest.approx(float(two), rel=1e-6)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-4, rtol=1e-4)
+    set_adapter(again, adapter_arrays(plain))
+    ids, how = [[2, 7, 9, 30], [2, 8]], Sampling(temperature=0.0, max_tokens=20)
+    texts = [
+        decode(structure(without(m)), merged(m), ids, 1, how, pad=0, ends=(1, 106)) for m in (plain, again)
+    ]
+    assert [g[0].tokens.tolist() for g in texts[0]] == [g[0].tokens.tolist() for g in texts[1]]

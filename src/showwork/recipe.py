@@ -258,7 +258,8 @@ class Pretrain(Part):
 
 
 class Recipe(Part):
-    """One run. `export`: the formats in which the last policy is written at its end (docs/export.md)."""
+    """One run. `export`: the formats in which the last policy is written at its end (docs/export.md).
+    `log`: where metrics go besides the run directory's own rows (docs/metrics.md)."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
     kind: Literal["run", "pretrain"] = "run"
@@ -274,6 +275,7 @@ class Recipe(Part):
     checkpoint: Checkpoint = Checkpoint()
     watch: Watch = Watch()
     export: tuple[Literal["hf", "peft", "tunix"], ...] = ()
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     pretrain: Pretrain | None = None
 
     @model_validator(mode="after")

@@ -34,6 +34,7 @@ from showwork.session import Session
 from showwork.show.preflight import findings as preflight_table
 from showwork.show.report import write_report
 from showwork.show.screen import Screen
+from showwork.train.metrics import require
 from showwork.training import grpo
 from showwork.training import sft as train_sft
 from showwork.types import Graded
@@ -101,6 +102,7 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
     screen.stage("data")
     began, mix = time.time(), mix_of(recipe.reward)  # before anything else: a mix that cannot be is an error
     judge_of(recipe)
+    require(recipe.log)
     tokenizer = load(recipe.model.name).tokenizer
     data = prepare_data(recipe, lambda text: len(tokenizer.encode(text)), screen.say)
     gold = gold_bound(data.test, recipe.model.prompt)

@@ -52,7 +52,7 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     planned = planned_steps(len(rows), recipe.sft)
     leg = session.leg("sft", planned, recipe, run, screen)
     with (
-        metrics(run.metrics("sft"), leg.start) as log,
+        metrics(run.metrics("sft"), leg.start, recipe.log) as log,
         screen.progress(f"sft, {len(rows)} traces", planned, leg.start) as advance,
     ):
 
@@ -101,7 +101,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
     rows = read_jsonl(run.metrics("grpo"))[0] if leg.start else []
     ended, ledger = None, Ledger()
     with (
-        metrics(run.metrics("grpo"), leg.start) as log,
+        metrics(run.metrics("grpo"), leg.start, recipe.log) as log,
         screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps, leg.start) as advance,
     ):
 

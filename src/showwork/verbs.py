@@ -49,7 +49,7 @@ def pretrain(
     leg = session.leg("pretrain", how.steps, recipe, run, screen)
     seen: dict[str, float] = {}
     with (
-        metrics(run.metrics("pretrain"), leg.start) as log,
+        metrics(run.metrics("pretrain"), leg.start, recipe.log) as log,
         screen.progress("pretrain", how.steps, leg.start) as advance,
     ):
 

@@ -8,13 +8,14 @@ reaches.
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
-from tunix.models.gemma3.model import AttentionType, Gemma3
+from tunix.models.gemma3.model import AttentionType, Gemma3, RematConfig
 
 from showwork.model.config import Config
 from showwork.model.layers import Attention, FlatFeedForward, Norm
@@ -28,8 +29,9 @@ class Gemma(Gemma3):
     lora_scale = 0.0  # what the product of an adapter's factors is multiplied with; set where one is added
 
     def __init__(self, config: Config, *, rngs: nnx.Rngs):
-        super().__init__(config, rngs=rngs)
-        self.config = config
+        # Tunix's own way to compute a layer again writes back into it, which no outer trace allows.
+        super().__init__(replace(config, remat_config=RematConfig.NONE), rngs=rngs)
+        self.config, self.remat = config, config.remat_config != RematConfig.NONE
         for i, layer in enumerate(self.layers):
             layer.attn = Attention(config, config.local(i), rngs=rngs)
             for name in ("pre_attention_norm", "post_attention_norm", "pre_ffw_norm", "post_ffw_norm"):
@@ -66,15 +68,25 @@ class Gemma(Gemma3):
         for i, layer in enumerate(self.layers):
             name = f"layer_{i}"
             with jax.named_scope(name):
-                own[name], x = layer(
-                    x, positions, None if cache is None else cache[name], bias[layer.attn.attn_type]
-                )
+                past = None if cache is None else cache[name]
+                run = _again if self.remat else _once
+                own[name], x = run(layer, x, positions, past, bias[layer.attn.attn_type])
         if decode_only_last_token:
             x = x[:, -1:]
         x = self.final_norm(x)
         if not output_hidden_states:
             x = logits(x, self.embedder.input_embedding.get_value(), self.config.logits_cap)
         return x, None if cache is None else own
+
+
+def _once(layer: nnx.Module, *given: Any) -> Any:
+    return cast(Any, layer)(*given)
+
+
+def _again(layer: nnx.Module, *given: Any) -> Any:
+    """The layer, of whose inside nothing is kept for the backward pass: it is computed again there."""
+    graph, state = nnx.split(layer)
+    return jax.checkpoint(lambda state, *given: _once(nnx.merge(graph, state), *given))(state, *given)
 
 
 def logits(

@@ -6,6 +6,7 @@ in its metadata. `merged` adds them to the base's weights.
 """
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
+from tunix.models.gemma3.model import RematConfig
 
 from showwork.model.gemma import Gemma
 from showwork.model.mesh import mesh_of, put
@@ -36,6 +38,7 @@ def add_lora(model: Gemma, rank: int, alpha: float, seed: int | None) -> Gemma:
     # operation at a time takes seconds (and on a large model memory).
     def adapters(weights: Any, seed: Any) -> nnx.State:
         given, key = nnx.merge(base, weights), jax.random.key(seed)
+        given.remat = False  # qwix adds to the layers that it sees; those would be copies
         added: Any = qwix.apply_lora_to_model(given, provider, rngs=nnx.Rngs(key), **given.get_model_input())
         graph, factors, _ = nnx.split(added, nnx.LoRAParam, ...)
         made.append(graph)
@@ -49,13 +52,15 @@ def add_lora(model: Gemma, rank: int, alpha: float, seed: int | None) -> Gemma:
     if (mesh := mesh_of(weights)) is not None:
         factors = jax.tree.map(lambda x: put(x, NamedSharding(mesh, PartitionSpec())), factors)
     added = nnx.merge(made[0], factors, weights)
-    added.lora_scale = alpha / rank
+    added.lora_scale, added.remat = alpha / rank, model.remat
     return added
 
 
 def without(model: Gemma) -> Gemma:
-    """A model of the same shape that has no adapter, and no weights either: `merged` gives them."""
-    return nnx.eval_shape(lambda: Gemma(model.config, rngs=nnx.Rngs(0)))
+    """A model of the same shape that has no adapter, and no weights either: `merged` gives them. Nothing of
+    it is computed twice (`remat_config`): it is for decoding, which has no backward pass."""
+    config = replace(model.config, remat_config=RematConfig.NONE)
+    return nnx.eval_shape(lambda: Gemma(config, rngs=nnx.Rngs(0)))
 
 
 def merged(model: Gemma) -> nnx.State:

@@ -1,0 +1,70 @@
+"""The notebook: nothing in it but commands and parameters, and all of its cells run, with the tiny recipe."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from showwork.recipe import load
+from test_stages import ROOT, SMALL
+
+PATH = ROOT / "notebooks" / "kaggle_tpu.ipynb"
+
+
+def cells(kind: str) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(PATH.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def test_it_has_no_logic_and_no_outputs() -> None:
+    for cell in cells("code"):
+        lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
+        assert len(lines) <= 5 and cell["outputs"] == [] and cell["execution_count"] is None
+        for line in lines:
+            assert line.startswith(("!showwork ", "%pip ", "from IPython", "HTML(")) or " = " in line, line
+
+
+def test_its_recipe_is_there() -> None:
+    (parameters,) = [c for c in cells("code") if c["metadata"].get("tags") == ["parameters"]]
+    named: dict[str, str] = {}
+    exec("".join(parameters["source"]), named)
+    assert load(ROOT.parent / named["RECIPE"].replace("showwork", ROOT.name, 1)).name == "gemma3_1b"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a kernel of its own, with the tiny model instead of the large one and nothing to install."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    notebook = nbformat.read(PATH, as_version=4)
+    changes = " ".join(SMALL)
+    (parameters,) = [c for c in notebook.cells if c.metadata.get("tags") == ["parameters"]]
+    parameters.source = "\n".join(
+        [
+            f"REPOSITORY = {str(ROOT)!r}",
+            f"RECIPE = {str(ROOT / 'recipes' / 'tiny.yaml')!r}",
+            f"CHANGES = {changes!r}",
+            "DEVICE = 'cpu'",
+            "RUN = 'runs/mine'",
+        ]
+    )
+    for cell in notebook.cells:
+        cell.source = cell.source.replace(
+            "%pip install", "%pip install --dry-run --no-deps --no-build-isolation"
+        )
+        # Of a command that fails IPython says nothing: the exit code is asked for.
+        if cell.source.startswith("!showwork plan") or cell.source.startswith("!showwork preflight"):
+            cell.source += "\nassert _exit_code in (0, 2), _exit_code"
+        elif cell.source.startswith("!showwork"):
+            cell.source += "\nassert _exit_code == 0, _exit_code"
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    client = nbclient.NotebookClient(notebook, timeout=1500, kernel_name="python3")
+    client.execute(cwd=str(tmp_path))
+    said = "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", []))
+    assert "base" in said and "grpo" in said and "Step 1" in said
+    assert (tmp_path / "runs/mine/evaluate/summary.json").is_file()
+    assert (tmp_path / "export/hf/model.safetensors").is_file()
