@@ -331,6 +331,7 @@ def test_parameters_are_split_over_devices(made: Path) -> None:
     assert done.stdout.strip() == "same", done.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_the_host_never_holds_more_than_a_part_above_the_model(root: Path) -> None:
     """Measured by the kernel in a process of its own; most of the memory would be seen twice otherwise."""
     if not Path("/proc/self/clear_refs").exists():
@@ -353,6 +354,7 @@ def run_of(root: Path, base: str, stage: str, seed: int) -> None:
     save_adapter(root / "checkpoints" / stage / "adapter.safetensors", adapter(lora(seed, moved=True)), {})
 
 
+@pytest.mark.slow
 def test_a_run_is_its_base_with_its_last_adapter(tmp_path: Path) -> None:
     save(micro(), tokenizer_model(), tmp_path / "base")
     root = tmp_path / "run"

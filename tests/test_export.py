@@ -413,6 +413,7 @@ export(recipe, run, out, quiet, formats=["hf", "peft"], force=True)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_kill_leave_nothing_half(base: Path, tmp_path: Path) -> None:
     """The system's limit on a file's size stands for the disk's. Killed where an export replaces another: the
     moment at which nothing has the final name."""

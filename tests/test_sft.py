@@ -108,6 +108,7 @@ def train(
     return adapter(model), seen
 
 
+@pytest.mark.slow
 def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(tmp_path: Path) -> None:
     """With accumulation, left at every step in turn."""
     how = HOW.model_copy(update={"epochs": 3.0, "batch": 4, "accumulate": 2, "eval_every": 2})
