@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 READY := .venv/.ready
 TORCH := .venv/.torch
+# Installing compiles nothing to bytecode; what is imported is, once. Where a machine forbids it, every start of
+# a command takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
 # What only the long tests need; torch is the CPU build where the index has one.
 SLOW := "wandb==0.31.0" "nbclient==0.11.0" "ipykernel==7.4.0"
 RECIPE ?= recipes/tiny.yaml
