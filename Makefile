@@ -16,11 +16,11 @@ run: $(READY)
 	$(BIN)/showwork run $(RECIPE)
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # The long ones too: whole runs, kills, several devices, and those that compare with torch.
 test-full: test $(TORCH)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m slow
 
 # A whole run, ended by force at random moments; must come to the same end each time.
 chaos: $(READY)

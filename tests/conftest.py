@@ -22,6 +22,12 @@ settings.register_profile("showwork", derandomize=True, deadline=None, max_examp
 settings.load_profile("showwork")
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("test_stages", "test_grpo", "test_export", "test_decode", "test_sft", "test_checkpoints")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: of two processes neither is then left alone with one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

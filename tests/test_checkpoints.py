@@ -193,6 +193,7 @@ def test_the_configs_of_transformers_5_are_read(tmp_path: Path) -> None:
     assert read_config(tmp_path).global_base_frequency == 10_000
 
 
+@pytest.mark.slow
 def test_bfloat16_is_a_dtype_all_the_way(made: Path) -> None:
     """Weights, adapter, logits and a decoded row; near the float32 ones, and the adapter can be merged."""
     half, whole = load(str(made), dtype="bfloat16"), load(str(made))

@@ -73,6 +73,7 @@ def test_sampled_log_probabilities_are_the_trainers(temperature: float) -> None:
         np.testing.assert_allclose(ours[i, : len(row.tokens)], row.logprobs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_shared_prefix_changes_no_number() -> None:
     """Log-probabilities and gradients, with prompts of different lengths, beyond the sliding window."""
     pad, rng = tokenizer().pad, np.random.default_rng(3)

@@ -127,6 +127,7 @@ def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(tmp_
     assert parts == seen and all(np.array_equal(last[k], straight[k]) for k in straight)
 
 
+@pytest.mark.slow
 def test_micro_batches_are_the_batch() -> None:
     """Two halves of very different token counts give the update of the whole."""
     how = HOW.model_copy(update={"epochs": 3.0})
