@@ -1,5 +1,6 @@
 """Where the tests find what they share, and the settings of hypothesis for all of them."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,13 @@ LONGEST = ("test_stages", "test_grpo", "test_export", "test_decode", "test_sft",
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: of two processes neither is then left alone with one of them at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: Tunix and pytest collect garbage after every trainer and every test, and
+    would look through all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from showwork.data import worked
 from showwork.data.corpus import tokenizer_lines
 from showwork.model.config import Config
 from showwork.model.gemma import Gemma
-from showwork.model.logprobs import attention
+from showwork.model.logprobs import attention, token_logprobs
 from showwork.model.lora import adapter, add_lora, set_adapter
 from showwork.model.tiny import fresh
 from showwork.model.tokenizer import Tokenizer, train_tokenizer
@@ -50,10 +51,11 @@ def tokenizer() -> Tokenizer:
     )
 
 
-def config(window: int = 8) -> Config:
-    """Five local layers and a global one. The window is shorter than any sequence of these tests."""
+def config(window: int = 8, layers: int = 6) -> Config:
+    """Five local layers and a global one. The window is shorter than any sequence of these tests. What is not
+    about attention has less to compile with fewer layers, which are local ones."""
     return Config(
-        num_layers=6,
+        num_layers=layers,
         num_embed=VOCABULARY,
         embed_dim=32,
         hidden_dim=64,
@@ -67,21 +69,31 @@ def config(window: int = 8) -> Config:
     )
 
 
-@cache
-def micro(window: int = 8) -> Gemma:
+def micro(window: int = 8, layers: int = 6) -> Gemma:
     """Random weights, sharp enough that greedy choices are no ties. Shared: nothing may train it in place."""
-    return fresh(config(window), seed=1)
+    return _micro(window, layers)
 
 
-def lora(seed: int = 0, moved: bool = False) -> Gemma:
+@cache
+def _micro(window: int, layers: int) -> Gemma:
+    return fresh(config(window, layers), seed=1)
+
+
+def lora(seed: int = 0, moved: bool = False, layers: int = 6) -> Gemma:
     """A new policy over the shared base, with fresh adapters; `moved`: with non-zero ones."""
-    model = add_lora(micro(), rank=4, alpha=8.0, seed=seed)
+    graph, factors, rest = _lora(seed, layers)
+    model: Gemma = nnx.merge(graph, jax.tree.map(jnp.copy, factors), rest)  # a step gives its buffers away
     if moved:
         rng = np.random.default_rng(seed)
         set_adapter(
             model, {k: v + rng.normal(0, 0.1, v.shape).astype(v.dtype) for k, v in adapter(model).items()}
         )
     return model
+
+
+@cache
+def _lora(seed: int, layers: int) -> Any:
+    return nnx.split(add_lora(micro(layers=layers), rank=4, alpha=8.0, seed=seed), nnx.LoRAParam, ...)
 
 
 def base_arrays(model: nnx.Module) -> dict[str, jax.Array]:
@@ -96,7 +108,20 @@ def logits(model: Gemma, rows: Sequence[Sequence[int]]) -> np.ndarray:
     length = len(rows[0])
     tokens = jnp.asarray(np.array([[*row, *[0] * (112 - length)] for row in rows], np.int32))
     positions, mask = attention(jnp.ones(tokens.shape, bool))
-    return np.asarray(model(tokens, positions, None, mask)[0], np.float32)[:, :length]
+    return np.asarray(_logits(model, tokens, positions, mask), np.float32)[:, :length]
+
+
+@nnx.jit  # one operation at a time, each is a program to be compiled
+def _logits(model: Gemma, tokens: Any, positions: Any, mask: Any) -> Any:
+    return model(tokens, positions, None, mask)[0]
+
+
+def logprobs(model: Gemma, tokens: Any, pad: int, count: int, temperature: float = 1.0) -> np.ndarray:
+    """The trainer's log-probabilities of the last `count` tokens of each row."""
+    return np.asarray(_logprobs(model, jnp.asarray(tokens, jnp.int32), pad, count, temperature))
+
+
+_logprobs = nnx.jit(token_logprobs, static_argnums=(2, 3, 4))
 
 
 @cache

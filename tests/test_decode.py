@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from tunix.models.gemma3.model import Gemma3
 
-from model_fixtures import TUNIX, logits, lora, micro, texts, tokenizer
+from model_fixtures import TUNIX, logits, logprobs, lora, micro, texts, tokenizer
 from showwork.model.decode import Decoded, decode, left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention, group_logprobs, token_logprobs
@@ -68,7 +68,7 @@ def test_sampled_log_probabilities_are_the_trainers(temperature: float) -> None:
     tokens[:, :length] = np.repeat(left_pad(ids(), length, pad), 4, axis=0)
     for i, row in enumerate(every):
         tokens[i, length : length + len(row.tokens)] = row.tokens
-    ours = np.asarray(token_logprobs(model(), jnp.asarray(tokens), pad, HOT.max_tokens, temperature))
+    ours = logprobs(model(), tokens, pad, HOT.max_tokens, temperature)
     for i, row in enumerate(every):
         np.testing.assert_allclose(ours[i, : len(row.tokens)], row.logprobs, atol=1e-4)
 
@@ -94,8 +94,8 @@ def test_a_shared_prefix_changes_no_number() -> None:
 
     weight = jnp.asarray(rng.normal(size=real.shape) * real, jnp.float32)
 
-    def gradient(logprobs: Any) -> Any:
-        return jax.tree.leaves(jax.jit(jax.grad(lambda s: (logprobs(s) * weight).sum()))(state))
+    def gradient(of: Any) -> Any:
+        return jax.tree.leaves(jax.jit(jax.grad(lambda s: (of(s) * weight).sum()))(state))
 
     a, b = np.asarray(jax.jit(plain)(state)), np.asarray(jax.jit(shared)(state))
     np.testing.assert_allclose(a[real], b[real], atol=2e-5)
@@ -110,8 +110,9 @@ def test_our_layers_are_tunix_own_in_number() -> None:
     nnx.update(stock, nnx.state(ours_))
     tokens = jnp.asarray(np.random.default_rng(5).integers(4, 500, (3, 40)), jnp.int32).at[1, :9].set(0)
     positions, mask = attention(tokens != 0)
-    theirs, _ = stock(tokens, positions, None, mask)
-    ours, _ = ours_(tokens, positions, None, mask)
+    theirs, ours = (
+        nnx.jit(lambda model: model(tokens, positions, None, mask)[0])(model) for model in (stock, ours_)
+    )
     real = np.asarray(tokens != 0)
     np.testing.assert_allclose(np.asarray(ours)[real], np.asarray(theirs)[real], atol=2e-5)
 
@@ -128,8 +129,8 @@ def test_log_probabilities_do_not_know_of_padding() -> None:
     row, pad = ids()[0], tokenizer().pad
     left = left_pad([row], len(row) + 10, pad)
     right = np.array([row + [pad] * 10], np.int32)
-    a = np.asarray(token_logprobs(model(), jnp.asarray(left), pad, 5))[0]
-    b = np.asarray(token_logprobs(model(), jnp.asarray(right), pad, 15))[0, :5]
+    a = logprobs(model(), left, pad, 5)[0]
+    b = logprobs(model(), right, pad, 15)[0, :5]
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 

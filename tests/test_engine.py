@@ -45,11 +45,11 @@ def pointers(arrays: dict[str, jax.Array]) -> dict[str, int]:
 
 
 def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
-    ours, stock = lora(seed=4), lora(seed=4)
+    ours, stock = lora(seed=4, layers=2), lora(seed=4, layers=2)
     place(ours, device_mesh())  # as every stage does
     before, where = adapter(ours), pointers(base_arrays(ours))
     kept = {k: np.array(a) for k, a in base_arrays(ours).items() if k in where}
-    shared = set(pointers(base_arrays(micro())).values())
+    shared = set(pointers(base_arrays(micro(layers=2))).values())
     assert set(where.values()) <= shared
 
     mine = trainer(ours)
@@ -94,16 +94,16 @@ def steps(model: nnx.Module, batches: list[Batch], start: dict[str, np.ndarray] 
 
 
 def test_what_was_taken_out_and_put_back_goes_on_bit_by_bit() -> None:
-    whole = snapshot(steps(lora(seed=4), data()))
-    first = snapshot(steps(lora(seed=4), data()[:2]))
-    second = snapshot(steps(lora(seed=9), data()[2:], first))
+    whole = snapshot(steps(lora(seed=4, layers=2), data()))
+    first = snapshot(steps(lora(seed=4, layers=2), data()[:2]))
+    second = snapshot(steps(lora(seed=9, layers=2), data()[2:], first))
     assert whole.keys() == second.keys() and any(k.endswith("/rate") for k in whole)
     assert all(np.array_equal(whole[k], second[k]) for k in whole)
     assert any(not np.array_equal(whole[k], first[k]) for k in whole)
 
 
 def test_a_snapshot_of_another_model_is_refused_and_changes_nothing() -> None:
-    out = trainer(lora(seed=4))
+    out = trainer(lora(seed=4, layers=2))
     before = snapshot(out)
     name = next(k for k in before if k.endswith("lora_a"))
     for wrong in (

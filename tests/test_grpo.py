@@ -14,10 +14,9 @@ import pytest
 from flax import nnx
 from tunix.rl.grpo.grpo_learner import GRPOConfig
 
-from model_fixtures import INSTRUCTION, TUNIX, lora, tasks, tokenizer
+from model_fixtures import INSTRUCTION, TUNIX, logprobs, lora, tasks, tokenizer
 from showwork.data.difficulty import Draws
 from showwork.model.decode import Decoded, decode, structure
-from showwork.model.logprobs import token_logprobs
 from showwork.model.lora import adapter, merged, without
 from showwork.recipe import Grpo
 from showwork.score.groups import spread
@@ -71,12 +70,12 @@ def test_groups_do_not_touch_each_other() -> None:
 
 def test_the_loss_by_hand() -> None:
     """Token by token in plain numpy, with clipped and unclipped ratios and both signs of advantage."""
-    model, rng = lora(seed=8, moved=True), np.random.default_rng(0)
+    model, rng = lora(seed=8, moved=True, layers=2), np.random.default_rng(0)
     prompts, completions = np.tile(rng.integers(4, 500, 8), (2, 1)), rng.integers(4, 500, (2, 6))
     prompts[:, :3] = 0
     completions[1, 4:] = 0
     tokens = jnp.asarray(np.concatenate([prompts, completions], 1), jnp.int32)
-    new = np.asarray(token_logprobs(model, tokens, 0, 6, 0.7), np.float64)
+    new = logprobs(model, tokens, 0, 6, 0.7).astype(np.float64)
     old = new + rng.normal(0, 0.3, new.shape)
     ref = new + rng.normal(0, 0.3, new.shape)
     weight = (completions != 0) / 10.0
@@ -141,7 +140,7 @@ class Watched:
             leg = Leg(3, how.warmup, Checkpoints(folder, {}), stop=lambda: "asked", extra=extra)
             if leg.resumed:
                 self.draws.go_on(leg.resumed.arrays)
-        self.model = lora(seed=8, moved=True)
+        self.model = lora(seed=8, moved=True, layers=2)
         self.before = adapter(self.model)
         self.steps: list[tuple[int, dict[str, float], list[Graded], list[Score]]] = []
         self.examples: list[Examples] = []
@@ -219,10 +218,10 @@ def test_weights_cover_the_completions_and_their_ends(straight: Watched) -> None
 
 def test_the_reference_is_the_adapter_that_came_in(straight: Watched) -> None:
     """In the last step as in the first, though the policy has moved. (The rate of the first update is 0.)"""
-    start = lora(seed=8, moved=True)
+    start = lora(seed=8, moved=True, layers=2)
     for x in straight.examples:
         tokens = jnp.concatenate([x.prompt_ids, x.completion_ids], axis=1)
-        ours = np.asarray(token_logprobs(start, tokens, 0, x.completion_ids.shape[1], 1.0))
+        ours = logprobs(start, tokens, 0, x.completion_ids.shape[1])
         inside = np.asarray(x.completion_mask)
         np.testing.assert_allclose(np.asarray(x.ref_per_token_logps)[inside], ours[inside], atol=1e-4)
     last = straight.examples[-1]
@@ -328,7 +327,7 @@ def test_refills_are_bounded_and_keep_the_number_of_groups() -> None:
 
 @cache
 def drawn() -> Groups:
-    model = lora(seed=8, moved=True)
+    model = lora(seed=8, moved=True, layers=2)
     graph = structure(without(model))
 
     def draw(prompts: Sequence[str], n: int, how: Sampling) -> list[list[Decoded]]:
@@ -347,15 +346,15 @@ def test_a_run_draws_what_sampling_draws(straight: Watched) -> None:
 
 
 def test_the_reference_is_a_copy() -> None:
-    model = lora(seed=8, moved=True)
+    model = lora(seed=8, moved=True, layers=2)
     held = reference(model, 2, 0, 1.0)
     tokens = np.random.default_rng(1).integers(4, 500, (2, 12))
     tokens[1, :7] = tokens[0, :7]
     prompts, completions = jnp.asarray(tokens[:, :7], jnp.int32), jnp.asarray(tokens[:, 7:], jnp.int32)
     before = np.asarray(held(prompts, completions))
-    plain = token_logprobs(model, jnp.asarray(tokens, jnp.int32), 0, 5)
+    plain = logprobs(model, tokens, 0, 5)
     np.testing.assert_allclose(before, np.asarray(plain), atol=1e-5)
-    nnx.update(model, nnx.state(lora(seed=9), nnx.LoRAParam))
+    nnx.update(model, nnx.state(lora(seed=9, layers=2), nnx.LoRAParam))
     np.testing.assert_array_equal(before, np.asarray(held(prompts, completions)))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from model_fixtures import INSTRUCTION, TUNIX, logits, lora, tasks, tokenizer
 from showwork.model.lora import adapter
@@ -61,9 +62,9 @@ def test_prompts_and_padding_weigh_nothing(accumulate: int) -> None:
 
 
 def test_the_loss_is_the_mean_over_tokens() -> None:
-    model = lora(seed=2, moved=True)
+    model = lora(seed=2, moved=True, layers=2)
     (step,) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
-    value, _ = loss(model, step[0].tokens, step[0].weight, tokenizer().pad)
+    value, _ = nnx.jit(loss)(model, step[0].tokens, step[0].weight, tokenizer().pad)
     nats: list[float] = []
     for row in uneven():
         scores = logits(model, [row.prompt + row.completion])[0].astype(np.float64)
@@ -102,7 +103,7 @@ def test_planned_steps(count: int, epochs: float, batch: int, accumulate: int, s
 def train(
     how: Sft, data: list[Example], dev: list[Example] | None = None, leg: Leg | None = None
 ) -> tuple[dict, list[tuple[int, dict]]]:
-    model, seen = lora(seed=3), []
+    model, seen = lora(seed=3, layers=2), []
     with contextlib.suppress(Stopped):
         sft(model, tokenizer(), data, dev or [], how, 0, lambda k, values: seen.append((k, values)), leg)
     return adapter(model), seen
@@ -131,7 +132,7 @@ def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(tmp_
 def test_micro_batches_are_the_batch() -> None:
     """Two halves of very different token counts give the update of the whole."""
     how = HOW.model_copy(update={"epochs": 3.0})
-    before = adapter(lora(seed=3))
+    before = adapter(lora(seed=3, layers=2))
     whole, a = train(how, uneven())
     halves, b = train(how.model_copy(update={"batch": 4, "accumulate": 2}), uneven())
     assert [step for step, _ in a] == [step for step, _ in b] == [1, 2, 3]
@@ -155,7 +156,7 @@ def test_the_loss_falls_and_every_step_is_reported() -> None:
 
 def test_nothing_to_train_on_is_said() -> None:
     with pytest.raises(ValueError, match="no worked task"):
-        sft(lora(), tokenizer(), [], [], HOW, 0, lambda step, values: None)
+        sft(lora(layers=2), tokenizer(), [], [], HOW, 0, lambda step, values: None)
 
 
 def test_weights_are_float32() -> None:

@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 
 from showwork.model.config import FAMILIES, Config, config_json, read_config
 from showwork.model.gemma import Gemma
+from showwork.model.keys import Keys
 from showwork.model.layout import HEAD, ParameterPath, Shape, from_file, layout, to_file
 from showwork.model.lora import add_lora, load_adapter, merged, set_adapter
 from showwork.model.mesh import Weights, device_mesh, put, weights_sharding
@@ -81,7 +82,7 @@ def load(
     config = read_config(folder, _dtype(dtype, folder))
     tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, config, folder)
-    model = nnx.eval_shape(lambda: Gemma(config, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: Gemma(config, rngs=Keys(0)))
     graph, state = nnx.split(model)
     wanted = layout(config)
     files = _files(folder, {k: shape for k, (_, shape) in wanted.items()})

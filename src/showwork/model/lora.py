@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from tunix.models.gemma3.model import RematConfig
 
 from showwork.model.gemma import Gemma
+from showwork.model.keys import Keys
 from showwork.model.mesh import mesh_of, put
 
 MODULES = ".*q_einsum|.*kv_einsum|.*qkv_einsum|.*gate_proj|.*down_proj|.*up_proj|.*attn_vec_einsum"
@@ -37,9 +38,9 @@ def add_lora(model: Gemma, rank: int, alpha: float, seed: int | None) -> Gemma:
     # Traced and not run: qwix computes a whole forward pass to see where the linear maps are, which one
     # operation at a time takes seconds (and on a large model memory).
     def adapters(weights: Any, seed: Any) -> nnx.State:
-        given, key = nnx.merge(base, weights), jax.random.key(seed)
+        given = nnx.merge(base, weights)
         given.remat = False  # qwix adds to the layers that it sees; those would be copies
-        added: Any = qwix.apply_lora_to_model(given, provider, rngs=nnx.Rngs(key), **given.get_model_input())
+        added: Any = qwix.apply_lora_to_model(given, provider, rngs=Keys(seed), **given.get_model_input())
         graph, factors, _ = nnx.split(added, nnx.LoRAParam, ...)
         made.append(graph)
         return factors
@@ -60,7 +61,7 @@ def without(model: Gemma) -> Gemma:
     """A model of the same shape that has no adapter, and no weights either: `merged` gives them. Nothing of
     it is computed twice (`remat_config`): it is for decoding, which has no backward pass."""
     config = replace(model.config, remat_config=RematConfig.NONE)
-    return nnx.eval_shape(lambda: Gemma(config, rngs=nnx.Rngs(0)))
+    return nnx.eval_shape(lambda: Gemma(config, rngs=Keys(0)))
 
 
 def merged(model: Gemma) -> nnx.State:

@@ -10,6 +10,7 @@ from flax import nnx
 
 from showwork.model.config import Config
 from showwork.model.gemma import Gemma
+from showwork.model.keys import Keys
 
 
 def tiny_config(vocabulary: int) -> Config:
@@ -32,7 +33,7 @@ def tiny_config(vocabulary: int) -> Config:
 def fresh(config: Config, seed: int) -> Gemma:
     """Random weights. Tunix leaves the MLP kernels at zero, where gate, up and down give each other zero
     gradients for ever; every matrix gets a normal of variance 1 / fan-in instead."""
-    model = Gemma(config, rngs=nnx.Rngs(seed))
+    model = Gemma(config, rngs=Keys(seed))
     key = jax.random.key(seed)
     for i, (path, leaf) in enumerate(nnx.to_flat_state(nnx.state(model, nnx.Param))):
         value = leaf.get_value()

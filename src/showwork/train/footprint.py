@@ -31,6 +31,7 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 from showwork.model import decode
 from showwork.model.config import Config
 from showwork.model.gemma import Gemma
+from showwork.model.keys import Keys
 from showwork.model.known import shape_of
 from showwork.model.lora import add_lora
 from showwork.model.mesh import device_mesh, rows_sharding, weights_sharding
@@ -117,12 +118,12 @@ def shape(config: Config) -> dict[str, Any]:
 def _shapes(config: Config, asked: Mapping[str, Any]) -> Shapes:
     mesh = device_mesh()
     model: Gemma = nnx.eval_shape(
-        lambda: add_lora(Gemma(config, rngs=nnx.Rngs(0)), asked["rank"], asked["alpha"], 0)
+        lambda: add_lora(Gemma(config, rngs=Keys(0)), asked["rank"], asked["alpha"], 0)
     )
     graph, adapter, rest = nnx.split(model, nnx.LoRAParam, ...)
     # Decoding has no backward pass, and flax cannot make remat's layers inside its loop.
     plain = nnx.eval_shape(
-        lambda: Gemma(dataclasses.replace(config, remat_config=RematConfig.NONE), rngs=nnx.Rngs(0))
+        lambda: Gemma(dataclasses.replace(config, remat_config=RematConfig.NONE), rngs=Keys(0))
     )
 
     def spread(x: Any) -> Any:
