@@ -40,7 +40,7 @@ def tasks(data: Path, count: int) -> tuple[str, list[Task]]:
 
 def measure(arguments: list[str], given: str, rows: int) -> str:
     """One process over all rows, as a line of the table."""
-    command = [sys.executable, "-m", "showwork.cli", *arguments, "-", "--json"]
+    command = [sys.executable, "-m", "showwork", *arguments, "-", "--json"]
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, input=given, capture_output=True, text=True, encoding="utf-8", check=True)
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -46,7 +46,7 @@ SMALL = [
 
 
 def start(folder: Path, more: Sequence[str] = ()) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "showwork.cli", "run", "recipes/tiny.yaml", *SMALL, *more]
+    command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", *SMALL, *more]
     command += ["--dir", str(folder), "--quiet"]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -27,7 +27,7 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 def process(*arguments: str, code: str = "", given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = ["-c", code] if code else ["-m", "showwork.cli"]
+    command = ["-c", code] if code else ["-m", "showwork"]
     return subprocess.run(
         [sys.executable, *command, *arguments], capture_output=True, input=given, check=False
     )
@@ -150,7 +150,7 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"id": 1, "prediction": "5", "gold": "6"}\n' * 20_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "showwork.cli", "grade", str(file), "--json"],
+        [sys.executable, "-m", "showwork", "grade", str(file), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as running:
@@ -167,7 +167,7 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
 def on_a_terminal(*arguments: str) -> str:
     """What a command that ends well prints on a terminal."""
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "showwork.cli", *arguments]
+    command = [sys.executable, "-m", "showwork", *arguments]
     with subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL) as running:
         os.close(theirs)
         out = b""

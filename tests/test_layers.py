@@ -38,6 +38,7 @@ LAYERS = (
     ("options", "rows"),
     ("views", "ablation_verb", "checks", "play", "export_verb", "reward_verbs"),
     ("cli",),
+    ("__main__",),
 )
 # A run directory belongs to one recipe.
 ALSO = {("run", "recipe"), ("relay", "run")}

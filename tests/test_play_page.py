@@ -453,7 +453,7 @@ def faults(view: Page) -> list[tuple[str, str, str]]:
 
 
 def test_the_command_plays_the_tiny_model(browser: Browser) -> None:
-    command = [sys.executable, "-m", "showwork.cli", "play"]
+    command = [sys.executable, "-m", "showwork", "play"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -545,7 +545,7 @@ def test_a_base_that_grpo_starts_from_is_ready() -> None:
 
 
 def showwork(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "showwork.cli", "preflight", *arguments]
+    command = [sys.executable, "-m", "showwork", "preflight", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=280)
 
 

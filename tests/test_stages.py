@@ -36,7 +36,7 @@ WHOLE = [*SMALL, "export=[peft]"]
 
 
 def showwork(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "showwork.cli", *arguments]
+    command = [sys.executable, "-m", "showwork", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=280)
 
 

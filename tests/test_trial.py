@@ -49,7 +49,7 @@ families:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "showwork.cli", *arguments]
+    return [sys.executable, "-m", "showwork", *arguments]
 
 
 def called(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -65,7 +65,7 @@ def ablate(
         return
     if not report_only:
         stop = asked_to_stop()
-        command = [sys.executable, "-m", "showwork.cli", "ablate", str(file), "--dir", str(place.root)]
+        command = [sys.executable, "-m", "showwork", "ablate", str(file), "--dir", str(place.root)]
         command += (["--accept", accept] if accept else []) + (["--quiet"] if quiet else [])
         run_missing(ablation, own, place, lambda job: [*command, "--only", job.label], screen, stop, retry)
     failed = _report(ablation, file, own, place, write or place.root, screen, as_json)

@@ -4,7 +4,6 @@ Whatever is heavy is imported inside its verb, so that `--help`, `grade` and `ch
 load JAX.
 """
 
-import os
 import sys
 import time
 import traceback
@@ -284,21 +283,6 @@ def main(arguments: list[str] | None = None) -> int:
     return code or 0
 
 
-def start() -> None:
-    """The command as a process. Verbs that compute start it a second time with huge pages for the allocator:
-    XLA's buffers are mapped and unmapped at every step, and on a CPU the page faults of a training step cost
-    as much as its arithmetic. glibc reads this setting only when a process begins."""
-    computes = set(sys.argv[1:2]) & {"run", "pretrain", "eval", "ablate", "preflight", "export"}
-    if computes and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, [sys.executable, "-m", "showwork.cli", *sys.argv[1:]])
-    code = main()
-    if code and one_of_several():
-        sys.stdout.flush()
-        os._exit(code)  # the usual exit would wait for the others
-    sys.exit(code)
-
-
 def _for_the_user(error: Exception) -> str | None:
     """One line for an error that the user can mend, None for a defect.
 
@@ -316,8 +300,4 @@ def _for_the_user(error: Exception) -> str | None:
 
 def _raised_here(error: Exception) -> bool:
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(modules) and modules[-1].split(".")[0] in ("showwork", "__main__")
-
-
-if __name__ == "__main__":
-    start()
+    return bool(modules) and modules[-1].split(".")[0] == "showwork"
