@@ -19,7 +19,7 @@ from showwork.checks import checks
 from showwork.export_verb import exports
 from showwork.options import AsJson, Debug, Quiet, print_json
 from showwork.play import player
-from showwork.process import GONE, STOPPED, asked_to_stop, one_of_several, set_up_jax
+from showwork.process import GONE, STOPPED, asked_to_stop, keep_imports, one_of_several, set_up_jax
 from showwork.reward_verbs import rewards
 from showwork.rows import collect_rarely, json_line, lines
 from showwork.types import Stopped
@@ -235,6 +235,7 @@ def _train(
         from showwork.stages import run_all
         from showwork.verbs import pretrain
 
+        keep_imports()
         # A tenth of the time, but no more than ten minutes, is kept for what follows training.
         deadline = Deadline(now(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
         names = frozenset(name.strip() for name in accept.split(",") if name.strip())

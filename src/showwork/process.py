@@ -1,5 +1,6 @@
 """What a process needs before it computes: JAX's environment, and a way to be asked to stop."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -21,7 +22,7 @@ def set_up_jax() -> None:
     defaults = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
@@ -35,6 +36,12 @@ def set_up_jax() -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
+
+
+def keep_imports() -> None:
+    """What is imported by now stays. Tunix collects garbage several times before the first step, and would
+    look through the modules each time."""
+    gc.freeze()
 
 
 def one_of_several() -> bool:

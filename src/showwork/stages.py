@@ -32,7 +32,6 @@ from showwork.score.mix import mix_of
 from showwork.selfmade import self_made
 from showwork.session import Session
 from showwork.show.preflight import findings as preflight_table
-from showwork.show.report import write_report
 from showwork.show.screen import Screen
 from showwork.train.metrics import require
 from showwork.training import grpo
@@ -198,6 +197,10 @@ def report(run: Run, screen: Screen) -> None:
     if run.done("report"):
         return
     screen.stage("report")
+    from showwork.show.report import (
+        write_report,
+    )  # with it comes matplotlib, which a resume need not wait for
+
     screen.say(f"{write_report(run)}: open it in a browser")
     run.mark_done("report", {"page": run.report_page.name})
 

@@ -1,10 +1,10 @@
 """Our Gemma, 2 or 3: Tunix's Gemma 3 with what the engine asks of it and what Gemma 2 has otherwise.
 
 Logits of the last position only (a prefill needs no others, and at 262,144 pieces the others are most of
-its memory), masks made once instead of in every layer, and a past that is read where it lies, so that many
-rows can share a prefix. The layers that differ from Tunix's are in `layers.py`; parameters are Tunix's, by
-name and shape. A subclass, not a function of ours, because qwix adds LoRA only to what the root's `__call__`
-reaches.
+its memory), masks and angles made once instead of in every layer, and a past that is read where it lies, so
+that many rows can share a prefix. The layers that differ from Tunix's are in `layers.py`; parameters are
+Tunix's, by name and shape. A subclass, not a function of ours, because qwix adds LoRA only to what the root's
+`__call__` reaches.
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from tunix.models.gemma3.model import AttentionType, Gemma3, RematConfig
 
 from showwork.model.config import Config
-from showwork.model.layers import Attention, FlatFeedForward, Norm
+from showwork.model.layers import Attention, FlatFeedForward, Norm, Rotation, rotation
 
 _NEVER = -2.0e38  # what a masked key's logit becomes; finite, so that a row without keys is not NaN
 
@@ -63,6 +63,10 @@ class Gemma(Gemma3):
             AttentionType.GLOBAL: _bias(attention_mask),
             AttentionType.LOCAL_SLIDING: _bias(attention_mask & near),
         }
+        turn = {
+            AttentionType.GLOBAL: self._rotation(positions, local=False),
+            AttentionType.LOCAL_SLIDING: self._rotation(positions, local=True),
+        }
         own: dict[str, Any] = {}
         x = self.embedder.encode(last_tokens)
         for i, layer in enumerate(self.layers):
@@ -70,13 +74,20 @@ class Gemma(Gemma3):
             with jax.named_scope(name):
                 past = None if cache is None else cache[name]
                 run = _again if self.remat else _once
-                own[name], x = run(layer, x, positions, past, bias[layer.attn.attn_type])
+                kind = layer.attn.attn_type
+                own[name], x = run(layer, x, turn[kind], past, bias[kind])
         if decode_only_last_token:
             x = x[:, -1:]
         x = self.final_norm(x)
         if not output_hidden_states:
             x = logits(x, self.embedder.input_embedding.get_value(), self.config.logits_cap)
         return x, None if cache is None else own
+
+    def _rotation(self, positions: Int[Array, "batch time"], local: bool) -> Rotation:
+        c = self.config
+        base = c.local_base_frequency if local else c.global_base_frequency
+        scale = c.local_scale_factor if local else c.global_scale_factor
+        return rotation(positions, c.head_dim, base, scale)
 
 
 def _once(layer: nnx.Module, *given: Any) -> Any:

@@ -1,10 +1,11 @@
 """The layers of our Gemma where they differ from Tunix's: same parameters, same numbers, other work.
 
-Attention takes its mask ready-made (the model makes it once, not every layer), keeps its logits in float32,
-knows Gemma 2's soft cap and queries without a norm, and reads a past that is not copied: a prefix that many
-rows share, through which gradients flow, or what was decoded before the present chunk. Norms are computed in
-float32 whatever the weights are. The feed-forward is reshaped for XLA's CPU backend and is Tunix's own
-elsewhere. Which layer is local and which global is the config's business (`config.py`).
+Attention takes its mask and its positions' angles ready-made (the model makes them once, not every layer),
+keeps its logits in float32, knows Gemma 2's soft cap and queries without a norm, and reads a past that is not
+copied: a prefix that many rows share, through which gradients flow, or what was decoded before the present
+chunk. Norms are computed in float32 whatever the weights are. The feed-forward is reshaped for XLA's CPU
+backend and is Tunix's own elsewhere. Which layer is local and which global is the config's business
+(`config.py`).
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
@@ -17,6 +18,24 @@ from jaxtyping import Array, Float, Int
 from tunix.models.gemma3 import model as tunix
 
 from showwork.model.config import Config
+
+Rotation = tuple[Float[Array, "batch time 1 half"], Float[Array, "batch time 1 half"]]
+
+
+def rotation(positions: Int[Array, "batch time"], width: int, base: float, scale: float) -> Rotation:
+    """Sine and cosine of the angles by which positions turn heads of that width (Su et al. 2021, "RoFormer",
+    section 3.2.2), as Tunix's `apply_rope` has them."""
+    timescale = base ** (2 * jnp.arange(0, width // 2) / width)
+    angle = (positions[..., None] / timescale[None, None, :])[..., None, :] / scale
+    return jnp.sin(angle), jnp.cos(angle)
+
+
+def rotated(
+    x: Float[Array, "batch time heads width"], by: Rotation
+) -> Float[Array, "batch time heads width"]:
+    """Each pair of a head's halves, turned."""
+    (sin, cos), (first, second) = by, jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
 
 class Norm(tunix.RMSNorm):
@@ -60,10 +79,10 @@ class Attention(tunix.Attention):
         else:
             del self._query_norm, self._key_norm
 
-    def block(
+    def block(  # pyright: ignore[reportIncompatibleMethodOverride]  (positions come as their angles)
         self,
         x: Float[Array, "batch time width"],
-        segment_pos: Int[Array, "batch time"],
+        segment_pos: Rotation,
         cache: dict[str, Array] | None,
         attn_mask: Float[Array, "batch 1 time 1 keys"],
     ) -> tuple[dict[str, Array] | None, Float[Array, "batch time width"]]:
@@ -72,12 +91,10 @@ class Attention(tunix.Attention):
             query, key, value = self.qkv_einsum(x)
         else:
             query, (key, value) = self.q_einsum(x), self.kv_einsum(x)
-        rope = {"head_dim": self.head_dim, "base_frequency": self.rope_base_frequency}
-        rope |= {"scale_factor": self.rope_scale_factor}
         if self.normalised:
             query, key = self._query_norm(query), self._key_norm(key)
-        query = tunix.apply_rope(query, segment_pos, **rope) * self.scale
-        key = tunix.apply_rope(key, segment_pos, **rope)
+        query = rotated(query, segment_pos) * self.scale
+        key = rotated(key, segment_pos)
         own = {"k": key.transpose(0, 2, 3, 1), "v": value.swapaxes(1, 2)}
         if cache and "new_k" in cache:
             at = cache["at"]
