@@ -45,8 +45,8 @@ SMALL = [
 ]
 
 
-def start(folder: Path, more: Sequence[str] = ()) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", *SMALL, *more]
+def start(folder: Path, settings: Sequence[str] = SMALL) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", *settings]
     command += ["--dir", str(folder), "--quiet"]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -62,10 +62,10 @@ def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
             process.communicate()
 
 
-def finish(folder: Path, more: Sequence[str] = ()) -> float:
+def finish(folder: Path, settings: Sequence[str] = SMALL) -> float:
     """Run to the end; the seconds it took."""
     began = time.monotonic()
-    with ended(start(folder, more)) as process:
+    with ended(start(folder, settings)) as process:
         _, said = process.communicate(timeout=1200)
     if process.returncode != 0:
         raise AssertionError(f"exit code {process.returncode}: {said[-2000:]}")
@@ -84,10 +84,12 @@ def interrupt(folder: Path, after: float, how: signal.Signals) -> int | None:
             return process.returncode
 
 
-def wait_for(folder: Path, pattern: str, how: signal.Signals, timeout: float = 900) -> int:
+def wait_for(
+    folder: Path, pattern: str, how: signal.Signals, settings: Sequence[str] = SMALL, timeout: float = 900
+) -> int:
     """Start, and send the signal as soon as a file of that pattern is there; the exit code."""
     end = time.monotonic() + timeout
-    with ended(start(folder)) as process:
+    with ended(start(folder, settings)) as process:
         while process.poll() is None and time.monotonic() < end and not list(folder.glob(pattern)):
             time.sleep(0.02)
         process.send_signal(how)

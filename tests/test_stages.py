@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import chaos
 from showwork.cli import main
 from showwork.files import read_jsonl
 from showwork.record import read_record
@@ -21,16 +22,18 @@ SMALL = [
     "data.worked.dev=24",
     "data.worked.test=48",
     "sft.traces=64",
-    "sft.epochs=1",
+    "sft.epochs=2",
     "sft.batch=32",
     "sft.eval_every=1",
-    "grpo.steps=2",
+    "grpo.steps=3",
     "grpo.prompts=4",
     "grpo.group=4",
     "grpo.max_tokens=64",
     "grpo.eval_every=2",
     "grpo.refill=true",
     "evaluate.max_tokens=64",
+    "evaluate.batch=16",
+    "checkpoint.steps=1",
 ]
 WHOLE = [*SMALL, "export=[peft]"]
 
@@ -82,7 +85,7 @@ def test_the_last_policy_is_exported(finished: tuple[Path, dict[str, Any]]) -> N
 
 def test_every_completion_is_kept_graded_and_scored(finished: tuple[Path, dict[str, Any]]) -> None:
     where, _ = finished
-    for step in (1, 2):
+    for step in (1, 2, 3):
         rows, torn = read_jsonl(where / "grpo" / "records" / f"step-{step:06d}.jsonl")
         assert torn is None and len(rows) == 16
         for row in rows:
@@ -98,9 +101,9 @@ def test_every_completion_is_kept_graded_and_scored(finished: tuple[Path, dict[s
 def test_metrics_and_provenance(finished: tuple[Path, dict[str, Any]]) -> None:
     where, _ = finished
     sft, _ = read_jsonl(where / "sft" / "metrics.jsonl")
-    assert [row["step"] for row in sft] == [1, 2] and all(row["dev_loss"] > 0 for row in sft)
+    assert [row["step"] for row in sft] == [1, 2, 3, 4] and all(row["dev_loss"] > 0 for row in sft)
     grpo, _ = read_jsonl(where / "grpo" / "metrics.jsonl")
-    assert [row["step"] for row in grpo] == [1, 2]
+    assert [row["step"] for row in grpo] == [1, 2, 3]
     assert abs(grpo[0]["kl"]) < 1e-6 and grpo[0]["disagreement"] < 1e-3 and "dev/contract" in grpo[1]
     assert {"dead_groups", "live", "reward", "reward/correctness", "entropy", "tokens"} <= set(grpo[0])
     origin = json.loads((where / "provenance.json").read_text())
@@ -116,6 +119,23 @@ def test_splits_do_not_overlap_and_sft_sees_low_levels_only(finished: tuple[Path
     assert not questions["dev"] & questions["test"]
     assert {row["level"] for row in rows["sft"]} == {1, 2} and len(rows["sft"]) == 64
     assert not any("solution" in row for row in rows["train_worked"])
+
+
+def test_a_run_that_is_ended_in_its_stages_ends_the_same(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Killed in SFT, asked to stop in an evaluation, killed in GRPO. Twenty times at random: `make chaos`."""
+    where, broken = finished[0], tmp_path / "broken"
+    for files, how, code in (
+        ("checkpoints/sft/steps/step-00000002.*", signal.SIGKILL, -signal.SIGKILL),
+        ("evaluate/test/sft/partial.jsonl", signal.SIGTERM, chaos.STOPPED),
+        ("checkpoints/grpo/steps/step-00000001.*", signal.SIGKILL, -signal.SIGKILL),
+    ):
+        assert chaos.wait_for(broken, files, how, WHOLE) == code
+    assert chaos.stage(broken) == "grpo"
+    chaos.finish(broken, WHOLE)
+    assert chaos.differences(where, broken) == []
+    assert len(chaos.traces(where)) > 12
 
 
 def test_the_same_command_again_changes_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
