@@ -442,8 +442,8 @@ def first(held: dict[str, Any]) -> str:
             "tokenizer.json cannot be read",
         ),
         (
-            lambda f: ((f / "config.json").unlink(), (f / "flax").mkdir(), (f / "flax/_METADATA").touch()),
-            "is an Orbax .Flax. checkpoint, which is not read",
+            lambda f: (shutil.rmtree(f), (f / "flax").mkdir(parents=True), (f / "flax/_METADATA").touch()),
+            "a Flax checkpoint without tokenizer.model",
         ),
     ],
 )

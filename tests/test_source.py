@@ -154,22 +154,20 @@ KAGGLE = "google/gemma-3/transformers/gemma-3-1b-it"
 
 
 def test_a_kaggle_handle_gives_a_folder_or_one_line(tmp_path: Path) -> None:
-    """Downloaded before, it is found without asking; a Flax folder is said to be one; else one line."""
+    """Downloaded before, it is found without asking; else one line."""
     cache = tmp_path / "kaggle" / "models" / "google" / "gemma-3"
-    for framework, name in (("transformers", "config.json"), ("flax", "gemma3-1b-it/_METADATA")):
-        folder = cache / framework / "it" / "1"
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_text("{}")
-        (folder.parent / "1.complete").touch()
+    folder = cache / "transformers" / "it" / "1"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder.parent / "1.complete").touch()
     try:
         server = serve(Kaggle, 7777)  # where Kaggle's own client looks in its test environment
     except OSError:
         pytest.skip("port 7777, which Kaggle's client asks in its test environment, is taken")
     try:
-        found, flax, refused, nothing, short = ask(
+        found, refused, nothing, short = ask(
             [
                 "google/gemma-3/transformers/it/1",
-                "google/gemma-3/flax/it/1",
                 KAGGLE,
                 "kaggle:google/nothing/transformers/x",
                 "kaggle:google/gemma-3/flax",
@@ -181,7 +179,6 @@ def test_a_kaggle_handle_gives_a_folder_or_one_line(tmp_path: Path) -> None:
         server.shutdown()
         server.server_close()
     assert Path(found) == cache / "transformers" / "it" / "1"
-    assert "is an Orbax (Flax) checkpoint, which is not read; take the same model's 'transformers'" in flax
     page = "https://www.kaggle.com/models/google/gemma-3"
     assert refused == (
         f"! model {KAGGLE}: Kaggle does not give it out: open {page}, accept its licence, then set "

@@ -44,7 +44,7 @@ def find(name: str) -> Source:
     """The source that `name` stands for:
 
     - `tiny`: the model that ships with the package
-    - a folder with `config.json`; a folder without one may hold Orbax files, which is an error
+    - a folder with `config.json`, or one that holds a Flax (Orbax) checkpoint as Kaggle has them
     - a run directory, for its base with the adapter of its last stage; `RUN:sft` for another stage's
     - `google/gemma-3-1b-it`, or with `@` and a revision: a repository of the Hugging Face hub
     - `google/gemma-3/transformers/gemma-3-1b-it`, perhaps with a version after it: a Kaggle handle
@@ -96,15 +96,19 @@ def _run(run: Run, stage: str, deep: int) -> Source:
 
 
 def _checked(folder: Path, name: str) -> Path:
-    """The folder, where it is in Hugging Face's layout; one line that says so where it is in Orbax's."""
-    if not (folder / "config.json").is_file():
-        orbax = [p for p in sorted(folder.glob("*")) if (p / "_METADATA").is_file()]
-        if orbax or (folder / "_METADATA").is_file():
-            raise ValueError(
-                f"model {name}: {orbax[0] if orbax else folder} is an Orbax (Flax) checkpoint, which is not "
-                "read; take the same model's 'transformers' variation"
-            )
-    return folder
+    """The folder, where it is in Hugging Face's layout; that folder of it, where it is in DeepMind's."""
+    if any(folder.glob("*.safetensors")):
+        return folder
+    inside = [folder, *sorted(p for p in folder.glob("*") if p.is_dir())]
+    checkpoint = next((p for p in inside if (p / "_METADATA").is_file()), None)
+    if checkpoint is None:
+        return folder
+    from showwork.model.flax_files import as_folder  # with it comes JAX, which no other name needs
+
+    try:
+        return as_folder(checkpoint)
+    except OSError as error:
+        raise ValueError(f"model {name}: cannot be written as a folder ({error})") from None
 
 
 @functools.cache
