@@ -20,6 +20,7 @@ from showwork.export_verb import exports
 from showwork.options import AsJson, Debug, Quiet, print_json
 from showwork.play import player
 from showwork.process import GONE, STOPPED, asked_to_stop, keep_imports, one_of_several, set_up_jax
+from showwork.push_verb import pushes
 from showwork.reward_verbs import rewards
 from showwork.rows import collect_rarely, json_line, lines
 from showwork.types import Stopped
@@ -188,6 +189,7 @@ app.add_typer(views)  # report, show, compare, video
 app.add_typer(checks)  # preflight
 app.add_typer(ablations)  # ablate
 app.add_typer(exports)  # export
+app.add_typer(pushes)  # push
 app.add_typer(player)  # play
 
 
