@@ -109,7 +109,7 @@ def push(parcel: Parcel, name: str, public: bool, license_name: str | None, quie
     except (requests.RequestException, OSError) as error:
         why = _why(error, began, secrets)
     except ValueError:
-        why = f"Kaggle's answer, or kaggle.json, is not what its client understands; {_GET_ONE}"
+        why = f"its client does not understand Kaggle's answer, or the token; {_GET_ONE}"
     else:
         return address(name)
     raise PushError(f"{address(name)}: {why}")
