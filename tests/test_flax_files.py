@@ -189,7 +189,11 @@ def whole(tree: dict[str, Any]) -> dict[str, Any]:
             lambda f: (f / "config.json").unlink(),
             "6 layers of width 16 are no Gemma that is known here",
         ),
-        (dict, lambda f: (f / "gemma-it" / "_METADATA").write_text("{"), "cannot be read as an Orbax checkp"),
+        (
+            dict,
+            lambda f: (f / "gemma-it" / "_METADATA").write_text("{"),
+            "no Orbax checkpoint that can be read",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_and_leaves_nothing(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orbax.checkpoint as ocp
+import tensorstore
 
 from showwork.model.config import Config, config_json, read_config
 from showwork.model.layout import ParameterPath, Shape, layout, to_file
@@ -74,7 +74,7 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
 
 def _write(checkpoint: Path, tokenizer: Path, said: Path | None, folder: Path) -> None:
     held = dict(_held(checkpoint))
-    shapes = {key: shape for key, (_, shape, _) in held.items()}
+    shapes = {key: tuple(array.shape) for key, array in held.items()}
     config = read_config(said.parent) if said else shape_of_arrays(shapes, checkpoint)
     wanted = layout(config)
     given: dict[str, Tensor] = {}
@@ -82,7 +82,7 @@ def _write(checkpoint: Path, tokenizer: Path, said: Path | None, folder: Path) -
         key = flax_name(path)
         if key not in held:
             raise ValueError(f"model {checkpoint}: {key} is missing, which a Gemma of this shape has")
-        dtype = held[key][2]
+        dtype = held[key].dtype.name
         if dtype not in _NAMES:
             raise ValueError(f"model {checkpoint}: {key} is of type {dtype}, which is not known here")
         given[name] = Tensor(checkpoint, key, _NAMES[dtype], shape)
@@ -95,7 +95,10 @@ def _write(checkpoint: Path, tokenizer: Path, said: Path | None, folder: Path) -
     # The two or three tensors that an array holds come one after the other.
     @functools.lru_cache(maxsize=1)
     def read(key: str) -> np.ndarray:
-        return _read(checkpoint, held[key][0])
+        try:
+            return held[key].read().result()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ValueError(f"model {checkpoint}: {key} cannot be read ({_line(error)})") from None
 
     def value(name: str, tensor: Tensor) -> np.ndarray:
         path, shape = wanted[name]
@@ -157,52 +160,37 @@ def shape_of_arrays(shapes: Mapping[str, Shape], where: Path = Path("checkpoint"
     )
 
 
-def _held(checkpoint: Path) -> Iterator[tuple[str, tuple[tuple[str, ...], Shape, str]]]:
-    """Of every array of the text model: its name, its keys in the tree, its shape and dtype."""
+def _held(checkpoint: Path) -> Iterator[tuple[str, Any]]:
+    """Every array of the text model by its name, opened and not read."""
+    try:
+        said = json.loads((checkpoint / "_METADATA").read_bytes())["tree_metadata"].values()
+        names = [[str(part["key"]) for part in leaf["key_metadata"]] for leaf in said]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"model {checkpoint}: no Orbax checkpoint that can be read ({_line(error)})"
+        ) from None
     vision = 0
-    for keys, about in _leaves(_metadata(checkpoint)):
+    for keys in names:
         name = "/".join(keys).removeprefix(_ROOT)
         if name.startswith(_VISION):
             vision += 1
         else:
-            yield name, (keys, tuple(about.shape), np.dtype(about.dtype).name)
+            yield name, _opened(checkpoint, name, ".".join(keys), driver)
     if vision:
         _log.warning("model %s: %d vision arrays are left out; only text is read", checkpoint, vision)
 
 
-def _leaves(tree: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, (*at, str(key)))
-    else:
-        yield at, tree
-
-
-def _metadata(checkpoint: Path) -> Any:
+def _opened(checkpoint: Path, name: str, stored: str, driver: str) -> Any:
+    """By TensorStore, as Orbax does it; what Orbax itself starts where a file is torn goes on complaining
+    after the error."""
+    root = checkpoint.resolve()
+    store = {"driver": "ocdbt", "base": f"file://{root}/", "path": f"{stored}/"}
+    if not (root / "manifest.ocdbt").is_file():
+        store = {"driver": "file", "path": f"{root / stored}/"}
     try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            return reader.metadata(checkpoint.resolve()).item_metadata.tree
-    except Exception as error:  # Orbax and what is below it raise of every kind
-        raise ValueError(
-            f"model {checkpoint}: cannot be read as an Orbax checkpoint ({_line(error)})"
-        ) from None
-
-
-def _read(checkpoint: Path, keys: tuple[str, ...]) -> np.ndarray:
-    item: Any = 0
-    how: Any = ocp.RestoreArgs(restore_type=np.ndarray)
-    for key in reversed(keys):
-        item, how = {key: item}, {key: how}
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-            wanted = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
-            found = reader.restore(checkpoint.resolve(), args=wanted)
-    except Exception as error:  # as above
-        said = "/".join(keys)
-        raise ValueError(f"model {checkpoint}: {said} cannot be read ({_line(error)})") from None
-    for key in keys:
-        found = found[key]
-    return found
+        return tensorstore.open({"driver": driver, "kvstore": store}).result()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ValueError(f"model {checkpoint}: {name} cannot be read ({_line(error)})") from None
 
 
 def _line(error: Exception) -> str:
