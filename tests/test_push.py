@@ -360,7 +360,7 @@ class Hub(Place):
         if name.endswith("/full"):
             error = {"code": 403, "message": "storage limit reached"}
             return self.say(200, {"objects": [o | {"error": error} for o in objects]})
-        host = f"http://127.0.0.1:{self.server.server_address[1]}/lfs/{name.rpartition('/')[2]}"
+        host = f"{address(self.server)}/lfs/{name.rpartition('/')[2]}"
         self.say(
             200,
             {"objects": [o | {"actions": {"upload": {"href": f"{host}/{o['oid']}"}}} for o in objects]},
@@ -436,8 +436,7 @@ class Kaggle(Place):
         token = f"{len(server.blobs)}-{asked['name']}"
         server.blobs[token] = None
         cut = "/cut" if asked["contentLength"] == 13 else ""
-        host = f"http://127.0.0.1:{self.server.server_address[1]}"
-        self.say(200, {"token": token, "createUrl": f"{host}{cut}/blob/{token}"})
+        self.say(200, {"token": token, "createUrl": f"{address(server)}{cut}/blob/{token}"})
 
     def store(self, token: str, body: bytes) -> None:
         if "/cut/" in self.path:
