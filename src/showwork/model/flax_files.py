@@ -163,12 +163,13 @@ def shape_of_arrays(shapes: Mapping[str, Shape], where: Path = Path("checkpoint"
 def _held(checkpoint: Path) -> Iterator[tuple[str, Any]]:
     """Every array of the text model by its name, opened and not read."""
     try:
-        said = json.loads((checkpoint / "_METADATA").read_bytes())["tree_metadata"].values()
-        names = [[str(part["key"]) for part in leaf["key_metadata"]] for leaf in said]
+        said = json.loads((checkpoint / "_METADATA").read_bytes())
+        driver = "zarr3" if said.get("use_zarr3") else "zarr"
+        leaves = said["tree_metadata"].values()
+        names = [[str(part["key"]) for part in leaf["key_metadata"]] for leaf in leaves]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"model {checkpoint}: no Orbax checkpoint that can be read ({_line(error)})"
-        ) from None
+        why = _line(error)
+        raise ValueError(f"model {checkpoint}: no Orbax checkpoint that can be read ({why})") from None
     vision = 0
     for keys in names:
         name = "/".join(keys).removeprefix(_ROOT)
