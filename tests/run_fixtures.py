@@ -2,16 +2,18 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from showwork import recipe as recipes
+from showwork.data.rewrite import Made, rewrite
 from showwork.data.sources import SOURCES
 from showwork.evaluate.harness import gold_bound, summarise
 from showwork.files import append_jsonl, write_json, write_jsonl
 from showwork.recipe import WorkedSource
-from showwork.record import record
+from showwork.record import record, task_row
 from showwork.run import Run, open_run
 from showwork.score.groups import score_groups
 from showwork.score.mix import mix_of
@@ -131,6 +133,60 @@ def finished(root: Path, n: int = 40, seed: int = 0, hostile: bool = False, step
         run.mark_done("grpo", {"minutes": 5.0, "steps": steps})
         run.mark_done("data", {"minutes": 0.1})
     return run
+
+
+# What becomes of the four completions of each question, with the evidence.
+FATES = ((None, ""), ("near-duplicate", ""), ("false claim", "2 + 2 = 5: it is 4, not 5"), ("wrong", "9999"))
+
+
+def self_made(run: Run, n: int = 12, hostile: bool = False) -> None:
+    """Give a run what the stage `self` leaves, but for its probe: of `n` training questions asked four times
+    each a good completion, which is kept, its near-duplicate, one with a false claim and a wrong one.
+    `hostile`: attacks in questions, in all that a model wrote, in what was kept of it, and in names."""
+    asked = SOURCES["worked"](WorkedSource(train=n, dev=10, test=10), "train", 7)
+    samples, outcomes, kept = [], [], []
+    attack = " ".join([*HOSTILE, ""]) if hostile else ""
+    plain = attack.replace(HOSTILE[6], "")  # which no step could hold
+    for task in asked:
+        question, domain = f"{attack}{task.question}", f"{attack}{task.domain}"
+        shown = replace(task, solution=None, question=question, domain=domain)
+        work = "\n".join((task.solution or ())[:-1])
+        for sample, (why, detail) in enumerate(FATES):
+            end = "\n2 + 2 = 5" if why == "false claim" else ""
+            answer = detail if why == "wrong" else task.answer
+            text = f"{work}{end}\nThe answer is {answer}."
+            made = rewrite(grade(task, Completion(task.id, sample, text)))
+            if why is None and isinstance(made, Made):
+                steps = (*(f"{plain}{s}" for s in made.solution[:-1]), made.solution[-1])
+                kept.append(task_row(replace(made.row(shown), solution=steps)))
+            written = f"{attack}{text}{attack}"
+            graded = grade(shown, Completion(task.id, sample, written, tuple(range(len(written) // 3))))
+            samples.append(record(graded) | {"prompt": "none"})
+            row = {"id": task.id, "sample": sample, "source": task.source, "level": task.level}
+            why, detail = why and f"{attack}{why}", detail and f"{attack}{detail}"
+            outcomes.append(row | {"why": why, "detail": detail})
+    dropped = Counter(row["why"] for row in outcomes if row["why"] is not None)
+    cells = Counter(f"{attack or 'worked'} level {row['level']}" for row in kept)
+    table = {
+        "prompt": "none",
+        "prompts": {name: {"right": right, "of": 8} for name, right in (("steps", 5), ("none", 7))},
+        "questions": n,
+        "sampled": 4 * n,
+        "right": 3 * n,
+        "sound": 2 * n,
+        "rewritten": 2 * n,
+        "near_duplicates": n,
+        "kept": len(kept),
+        "dropped": dict(dropped.most_common()),
+        "levels": {cell: {"before": count + 1, "after": count} for cell, count in sorted(cells.items())},
+    }
+    if hostile:
+        table["prompts"][attack] = {"right": 0, "of": 8}
+    write_jsonl(run.self_made("samples"), samples)
+    write_jsonl(run.self_made("outcomes"), outcomes)
+    write_jsonl(run.self_made("traces"), kept)
+    write_json(run.self_made("table"), table)
+    run.mark_done("self", {"minutes": 0.5, "kept": len(kept)})
 
 
 def replace_sample(graded: Graded, sample: int) -> Graded:

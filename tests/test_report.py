@@ -10,6 +10,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,24 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rich.console import Console
 
-from run_fixtures import HOSTILE, evaluated, finished, tasks
+from fakes import ScriptedSampler
+from run_fixtures import HOSTILE, RECIPE, evaluated, finished, self_made, tasks
 from showwork.cli import main
+from showwork.clock import Deadline
 from showwork.evaluate.compare import pairs
 from showwork.evaluate.harness import gold_bound
-from showwork.files import RunError, append_jsonl, read_json, write_jsonl
-from showwork.record import record
-from showwork.run import read_run
+from showwork.files import RunError, append_jsonl, read_json, write_json, write_jsonl
+from showwork.recipe import resolve, validate
+from showwork.record import record, task_row
+from showwork.run import open_run, read_run
 from showwork.show.report import page, write_report
 from showwork.show.report_data import read_findings, read_sides
 from showwork.show.report_records import block
 from showwork.show.report_words import rate, said
+from showwork.show.screen import Screen
 from showwork.show.terminal import compared, overview
-from showwork.types import Completion
+from showwork.trace import gold, prompt, render
+from showwork.types import Completion, Prompt
 from showwork.verify.grade import grade
 
 CHROMIUM = next(
@@ -51,7 +57,16 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs") / "hostile"
-    finished(root, n=20, hostile=True)
+    self_made(finished(root, n=20, hostile=True), hostile=True)
+    write_report(read_run(root))
+    return root
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that made its SFT data itself."""
+    root = tmp_path_factory.mktemp("runs") / "own"
+    self_made(finished(root))
     write_report(read_run(root))
     return root
 
@@ -87,12 +102,14 @@ class Tags(HTMLParser):
             self.text += data
 
 
-def test_deleted_and_made_again_it_is_the_same(plain: Path) -> None:
-    before = (plain / "report" / "index.html").read_bytes()
-    shutil.rmtree(plain / "report")
-    assert main(["report", str(plain), "--quiet"]) == 0
-    assert (plain / "report" / "index.html").read_bytes() == before
-    assert (plain / "report" / "done.json").exists()
+@pytest.mark.parametrize("which", ["plain", "own", "hostile"])
+def test_deleted_and_made_again_it_is_the_same(which: str, request: pytest.FixtureRequest) -> None:
+    root: Path = request.getfixturevalue(which)
+    before = (root / "report" / "index.html").read_bytes()
+    shutil.rmtree(root / "report")
+    assert main(["report", str(root), "--quiet"]) == 0
+    assert (root / "report" / "index.html").read_bytes() == before
+    assert (root / "report" / "done.json").exists()
 
 
 def test_the_figures_are_those_of_the_summaries(plain: Path) -> None:
@@ -219,6 +236,127 @@ def test_five_thousand_records_stay_small(tmp_path: Path) -> None:
         )
         assert spent < 1500 and view.locator("#tasks article").count() == 6
         browser.close()
+
+
+# SFT data that the model made itself
+
+
+def section(root: Path) -> str:
+    """What can be read in the section, with a space for every tag but <b>, and for all other space."""
+    found = re.search(r'<section id="self".*?</section>', html(root), re.DOTALL)
+    text = re.sub("</?b>", "", found.group()) if found else ""
+    return " ".join(unescape(re.sub("<[^>]*>", " ", text)).split())
+
+
+def test_self_made_data_is_shown_as_it_was_counted(own: Path) -> None:
+    run, text = read_run(own), section(own)
+    table = read_json(run.self_made("table"))
+    kept = [json.loads(line) for line in run.self_made("traces").read_text().splitlines()]
+    samples = [json.loads(line) for line in run.self_made("samples").read_text().splitlines()]
+    assert "asked 12 training questions, 4 times each at temperature 0.7, under the prompt none" in text
+    assert "steps 5 8 62.5 [30.6, 86.3] none ← taken 7 8 87.5" in text
+    assert "completions 48 100.0 right for a forgiving reader 36 75.0" in text
+    assert "kept for SFT 12 25.0" in text and table["kept"] == len(kept) == 12
+    assert "near-duplicate 12 25.0 false claim 12 25.0 2 + 2 = 5: it is 4, not 5 wrong 12 25.0 9999" in text
+    levels = sorted({f"level {row['level']}" for row in kept})
+    for domain in {row["domain"] for row in kept}:
+        counts = [sum(r["domain"] == domain and f"level {r['level']}" == one for r in kept) for one in levels]
+        assert f"{domain} {' '.join(map(str, [*counts, sum(counts)]))}" in text
+    for cell, n in table["levels"].items():
+        assert f"{cell} {n['before']} {n['after']}" in text
+    shown = read_findings(run).self_made
+    assert shown is not None and {one.task.domain for one in shown.examples} == {r["domain"] for r in kept}
+    for one in shown.examples:
+        assert kept[one.number - 1]["id"] == samples[one.sample - 1]["task"]["id"] == one.task.id
+        assert " ".join(one.text.split()) in text and one.text == render(gold(one.task))
+        assert f"self/samples.jsonl, line {one.sample}" in text
+        assert f"gold: {samples[one.sample - 1]['task']['answer']}" in text
+    assert '<a href="#self">' in html(own) and '>self</th><td class="n">0.5</td>' in html(own)
+
+
+def test_without_self_made_data_nothing_is_said_of_it(plain: Path, tmp_path: Path) -> None:
+    assert not section(plain) and "#self" not in html(plain).partition("<main>")[0]
+    run = finished(tmp_path / "run", n=8)
+    self_made(run)
+    (run.root / "self" / "done.json").unlink()  # it is not finished
+    assert "made itself" not in page(read_findings(read_run(run.root)))
+
+
+def test_one_prompt_alone_and_nothing_kept_is_said_too(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", n=8)
+    self_made(run)
+    rows = [json.loads(line) for line in run.self_made("outcomes").read_text().splitlines()]
+    write_jsonl(run.self_made("outcomes"), [row | {"why": row["why"] or "too long"} for row in rows])
+    write_jsonl(run.self_made("traces"), [])
+    none = {"prompts": {}, "kept": 0, "levels": {}, "dropped": {"too long": 12}}
+    write_json(run.self_made("table"), read_json(run.self_made("table")) | none)
+    write_report(run)
+    text = section(run.root)
+    assert "One prompt alone is not tried." in text and "kept for SFT 0 0.0" in text
+    assert "too long 12 25.0" in text and "Some that were kept" not in text
+    assert "by domain" not in text
+
+
+def test_self_made_files_that_do_not_go_together_are_named(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", n=8)
+    for spoil, words in (
+        (lambda: run.self_made("table").write_text("{}"), r"table.json: is no table of self-made traces"),
+        (lambda: turn(run.self_made("traces")), r"traces.jsonl: does not hold what .*outcomes.jsonl keeps"),
+        (lambda: turn(run.self_made("samples")), r"samples.jsonl:1: is not the completion that \w+ was made"),
+        (lambda: write_jsonl(run.self_made("traces"), [{"id": 1}]), r"traces.jsonl:1: this row is no task"),
+        (lambda: write_jsonl(run.self_made("outcomes"), [{}]), r"outcomes.jsonl:1: this row is no outcome"),
+    ):
+        self_made(run)
+        spoil()
+        with pytest.raises(ValueError, match=words):
+            read_findings(read_run(run.root))
+
+
+def turn(path: Path) -> None:
+    """The lines of a file in the opposite order."""
+    write_jsonl(path, [json.loads(line) for line in reversed(path.read_text().splitlines())])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Tunix's own
+def test_what_the_stage_leaves_is_what_is_read(tmp_path: Path) -> None:
+    from showwork.selfmade import make
+    from showwork.session import Session
+
+    how = validate(
+        resolve(RECIPE)
+        | {"sft": {"data": "self", "self_made": {"prompts": ["none", "steps"], "probe": 4, "least": 1}}},
+        "test",
+    )
+    known = {t.id: t for t in tasks(12)}
+
+    def answer(asked: Prompt, sample: int) -> str:
+        task = known[asked.task_id]
+        end = ("", "2 + 2 = 5\n", "")[sample % 3]
+        work = "\n".join((task.solution or ())[:-1])
+        return f"{work}\n{end}The answer is {task.answer if sample != 2 else 9999}."
+
+    finished(tmp_path / "made", n=8)
+    self_made(read_run(tmp_path / "made"))
+    with open_run(tmp_path / "real", how) as run:
+        write_jsonl(run.data / "sft.jsonl", [task_row(t) for t in known.values()])
+        session = Session(Deadline(0.0, 1e6, 0.0), now=lambda: 60.0)
+        make(how, run, session, Screen(quiet=True), ScriptedSampler(answer), len)
+        graded = [grade(t, Completion(t.id, 0, answer(prompt(t), 0), (1, 2))) for t in known.values()]
+        evaluated(run, "base", graded)
+        write_report(run)
+    text = section(run.root)
+    assert "asked 12 training questions, 4 times each" in text and "none ← taken 4 4 100.0" in text
+    assert "completions 48 100.0 right for a forgiving reader 36 75.0" in text
+    assert "false claim 12 25.0" in text and "wrong 12 25.0 9999" in text
+    assert "kept for SFT 12 25.0" in text or "too long" in text
+    for kind in ("samples", "outcomes", "traces", "table"):  # and the fixture has that form
+        forms = [shape(root / "self" / run.self_made(kind).name) for root in (tmp_path / "made", run.root)]
+        assert forms[0] == forms[1]
+
+
+def shape(path: Path) -> set[str]:
+    """The names in the first row of a file."""
+    return set(json.loads(path.read_text() if path.suffix == ".json" else path.read_text().splitlines()[0]))
 
 
 # On the terminal
@@ -383,9 +521,25 @@ def test_reasons_by_mouse_keyboard_and_reader(plain: Path, opened: Opened) -> No
     assert view.evaluate("document.activeElement.textContent") != before
 
 
+def test_reasons_of_self_made_traces_too(own: Path, opened: Opened) -> None:
+    view = opened(own, width=390)
+    claims = view.locator("#self .claim")
+    assert claims.count() > 3
+    for claim in claims.all():
+        claim.focus()
+        box = claim.locator(".why").bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    why = claims.last.locator(".why")
+    assert why.is_visible() and why.get_attribute("id") == claims.last.get_attribute("aria-describedby")
+    view.keyboard.press("Escape")
+    assert not why.is_visible()
+    claims.first.hover()
+    assert claims.first.locator(".why").is_visible()
+
+
 def test_reasons_stay_inside_a_small_window(plain: Path, opened: Opened) -> None:
     view = opened(plain, width=390)
-    claims = view.locator("mark[tabindex]").all()
+    claims = view.locator("#tasks mark[tabindex]").all()
     assert len(claims) > 10
     for claim in claims[:30]:
         claim.focus()
@@ -405,8 +559,8 @@ def test_links_lead_to_the_record_and_to_the_task(plain: Path, opened: Opened) -
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
-def test_axe_finds_no_serious_fault(plain: Path, opened: Opened, dark: bool, width: int) -> None:
-    view = opened(plain, dark, width)
+def test_axe_finds_no_serious_fault(own: Path, opened: Opened, dark: bool, width: int) -> None:
+    view = opened(own, dark, width)
     view.locator("#f-class").select_option(label="calculation error")
     view.locator("details").first.locator("summary").click()
     found = Axe().run(view).response["violations"]
@@ -428,9 +582,20 @@ def test_attacks_in_model_text_stay_text(hostile: Path, opened: Opened) -> None:
         if view.locator(".next").first.is_disabled():
             break
         view.locator(".next").first.click()
-    for attack in HOSTILE[:5] + HOSTILE[7:]:
-        assert attack in seen
-    assert not UNSEEN.search(seen)
+    made = view.locator("#self")
+    for one in made.locator("article").all():
+        wrote, sees = one.locator(".trace").all()
+        for attack in HOSTILE[:5] + HOSTILE[7:]:
+            assert attack in seen
+            assert attack in wrote.inner_text() and attack in sees.inner_text()
+            assert attack in one.locator("h4").inner_text()
+    assert made.locator("article").count() > 1
+    assert made.locator("script, style, b:has-text('bold'), [onerror], [onfocus], [autofocus]").count() == 0
+    assert {a.get_attribute("href") for a in made.locator("a").all()} == {
+        "../self/samples.jsonl",
+        "../self/traces.jsonl",
+    }
+    assert not UNSEEN.search(seen) and not UNSEEN.search(made.inner_text())
 
 
 def test_without_script_the_tables_are_there(plain: Path, browser: Browser) -> None:

@@ -21,9 +21,10 @@ from showwork.evaluate.stats import wilson
 from showwork.files import write_text
 from showwork.run import Run
 from showwork.show import plots
-from showwork.show.checked import printable
+from showwork.show.checked import marked, printable
 from showwork.show.report_data import LAST_STEPS, Findings, read_findings
 from showwork.show.report_records import block
+from showwork.show.report_self import MAX_CHARS, WAYS
 from showwork.show.report_words import p_value, percent, points, rate, said
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -60,7 +61,12 @@ def page(findings: Findings) -> str:
         lstrip_blocks=True,
     )
     env.filters.update(
-        shown=lambda text: printable(str(text)), rate=rate, percent=percent, points=points, p=p_value
+        shown=lambda text: printable(str(text)),
+        marked=marked,
+        rate=rate,
+        percent=percent,
+        points=points,
+        p=p_value,
     )
     style, script = ((_TEMPLATES / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     packed, held = block(findings)
@@ -84,6 +90,8 @@ def page(findings: Findings) -> str:
         minutes=_minutes(findings.minutes),
         phases=_phases(findings),
         last_steps=LAST_STEPS,
+        self_ways=WAYS,
+        self_chars=MAX_CHARS,
         share=lambda count, n: Rate(count / n, *wilson(count, n)),
     )
 

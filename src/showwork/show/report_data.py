@@ -17,6 +17,7 @@ from showwork.evaluate.stats import wilson
 from showwork.files import read_json, read_jsonl
 from showwork.record import Record, read_record
 from showwork.run import Run, read_run
+from showwork.show.report_self import SelfMade, read_self_made
 from showwork.types import Graded, Truth
 
 ORDER = ("base", "sft", "grpo")  # of the stages; any others follow by name
@@ -68,7 +69,7 @@ class Groups:
 class Findings:
     """All of it. `dataset`: the set that was evaluated; `gains`, `changes`: one for each two stages that
     follow each other; `minutes`: what each stage took, where it says; `seconds`: of each training step, by
-    phase."""
+    phase; `self_made`: of a run that made its SFT data itself."""
 
     name: str
     recipe: dict[str, Any]
@@ -85,6 +86,7 @@ class Findings:
     minutes: dict[str, float]
     seconds: dict[str, list[dict[str, Any]]]
     groups: Groups | None
+    self_made: SelfMade | None
     remarks: list[str]
 
 
@@ -99,7 +101,7 @@ def read_findings(run: Run) -> Findings:
     recipe = read_json(run.recipe_resolved)
     minutes = {
         stage: float(info["minutes"])
-        for stage in ("data", *(place for s in names for place in (s, f"evaluate/{dataset}/{s}")))
+        for stage in ("data", "self", *(x for s in names for x in (s, f"evaluate/{dataset}/{s}")))
         if (info := run.done(stage)) and isinstance(info.get("minutes"), (int, float))
     }
     trained = run.done("grpo") or {}
@@ -126,6 +128,7 @@ def read_findings(run: Run) -> Findings:
         minutes=minutes,
         seconds={stage: rows for stage in ("sft", "grpo") if (rows := _logged(run.seconds(stage), remarks))},
         groups=_groups(run, bool((recipe.get("grpo") or {}).get("refill")), remarks),
+        self_made=read_self_made(run, recipe, remarks),
         remarks=remarks,
     )
 

@@ -44,8 +44,8 @@
 
   // A reason near the edge of the window is moved back into it.
   const place = (event) => {
-    at("tasks").classList.remove("hush");
-    const mark = event.target.closest(".claim");
+    document.body.classList.remove("hush");
+    const mark = event.target instanceof Element && event.target.closest(".claim");
     const why = mark && mark.querySelector(".why");
     if (!why) return;
     why.style.left = "0";
@@ -190,8 +190,8 @@
       at("f-class").focus({ preventScroll: true });
     }));
     // Escape puts a reason away without moving the focus, until something else is pointed at.
-    document.addEventListener("keydown", (event) => { if (event.key === "Escape") at("tasks").classList.add("hush"); });
-    ["focusin", "mouseover"].forEach((kind) => at("tasks").addEventListener(kind, place));
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") document.body.classList.add("hush"); });
+    ["focusin", "mouseover"].forEach((kind) => document.addEventListener(kind, place));
     at("app").hidden = false;
     filter();
     jump();
