@@ -379,7 +379,7 @@ class Hub(Place):
         if name == "ann/slow":
             server: Any = self.server
             server.reached.set()
-            server.go_on.wait(30)
+            server.go_on.wait(200)
             return self.hang_up()
         for line in lines[1:]:
             value = line["value"]
@@ -511,7 +511,7 @@ def commands(home: Path, cases: list[tuple[list[str], dict[str, str]]], **env: s
         capture_output=True,
         text=True,
         env=environment(home, **env),
-        timeout=100,
+        timeout=250,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert TOKEN not in done.stdout + done.stderr and KEY not in done.stdout + done.stderr
@@ -666,9 +666,12 @@ def test_an_interrupted_push_leaves_nothing(run: Path, tmp_path: Path, hub: Any)
     env = environment(tmp_path, HF_ENDPOINT=address(hub), HF_TOKEN=TOKEN)
     command = [sys.executable, "-m", "showwork", "push", "hf", str(run), "ann/slow", "--yes", "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    assert hub.reached.wait(60)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+        assert hub.reached.wait(150)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=100)
+    finally:
+        process.kill()
     assert (process.returncode, out) == (130, "")
     assert err == "showwork: interrupted; the same command again resumes\n"
     assert hub.kept["ann/slow"]["files"] == {}
