@@ -45,7 +45,7 @@ IMAGES = (
 )
 BYTES = 300_000  # of one image, at most
 COLOURS, EXACT = 80, 24  # of one image: text on a few plain backgrounds, which are exact
-WIDTH = 1100  # CSS pixels; twice as many in the image
+WIDTH, SCALE = 1100, 2  # CSS pixels, and the image's for each of them
 COLUMNS = 92  # of the terminal
 SHORT = 170  # characters of the question for the playground
 HOST = socket.gethostname()
@@ -134,7 +134,7 @@ def opened(browser: Browser, url: str, theme: str, width: int = WIDTH) -> Iterat
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if theme == "dark" else "light",
-        device_scale_factor=2,
+        device_scale_factor=SCALE,
         reduced_motion="reduce",
     )
     view = context.new_page()

@@ -69,7 +69,10 @@ def test_images_of_the_readme_are_those_the_script_makes(screenshots: ModuleType
     assert "docs/screenshots.py" in text
 
 
-def test_the_script_makes_them_from_a_run(screenshots: ModuleType, tmp_path: Path) -> None:
+def test_the_script_makes_them_from_a_run(
+    screenshots: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screenshots, "SCALE", 1)  # a quarter of the work
     if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         pytest.skip("needs Chromium (Debian: apt-get install chromium)")
     run = finished(tmp_path / "some", n=40)
