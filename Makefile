@@ -27,8 +27,8 @@ chaos: $(READY)
 	$(BIN)/python tests/chaos.py --kills 20
 
 check: $(READY)
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench docs
+	$(BIN)/ruff format --check src tests bench docs
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
@@ -36,8 +36,8 @@ bench: $(READY)
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 format: $(READY)
-	$(BIN)/ruff check --fix src tests bench
-	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench docs
+	$(BIN)/ruff format src tests bench docs
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -4,6 +4,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import pytest
 from model_fixtures import TUNIX
 from showwork import cli
 from showwork.model.config import Config, config_json
-from showwork.model.known import KNOWN, shape_of
+from showwork.model.known import shape_of
 from showwork.model.layout import layout
+from showwork.model.published import KNOWN
 from showwork.plan.devices import Device
 from showwork.plan.memory import ACCELERATOR, Analysis, Use, analyse, ask, extrapolated, uses
 from showwork.plan.mends import mend
@@ -270,3 +273,44 @@ def test_the_recipes_of_real_models_fit_a_session(
     assert code == 0 and said["fits"], said["problems"]
     assert max(use["total"] for use in said["memory"]["steps"].values()) <= 15.2e9
     assert said["needed_hours"] <= 9
+
+
+MEASURED = """
+import json, re, sys
+from pathlib import Path
+from showwork.model.load import load
+from showwork.model.lora import add_lora
+from showwork.recipe import Sft
+from showwork.train.sft import Example, sft
+
+base = load("tiny")
+model, size = add_lora(base.model, 16, 32.0, 0), int(sys.argv[1])
+rows = [Example(list(range(4, 100)), list(range(100, 226))) for _ in range(3 * size)]
+sft(model, base.tokenizer, rows, [], Sft(batch=size, epochs=1, warmup=0.0), 0, lambda step, metrics: None)
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is the kernel's own")
+def test_what_is_foretold_is_what_steps_take() -> None:
+    """SFT of the tiny model, rows of 224 tokens: by how much more a process holds at its peak with batches of
+    64 than with batches of 16, against what the plan calls working."""
+    tree = {"name": "x", "data": {"worked": {}, "max_prompt_tokens": 96, "max_trace_tokens": 126}}
+    given = validate(tree | {"sft": {"batch": 64}}, "x")
+    (step,) = [s for s in steps_of(given, 1) if s.name == "sft update"]
+    assert (step.size["rows"], step.size["length"]) == (64, 224)
+    steps = [step, dataclasses.replace(step, name="small", size={**step.size, "rows": 16})]
+    cpu = dataclasses.replace(made_device(1e9), family="cpu")
+    large, small = uses(analyse(given, cpu, steps), steps)
+    peaks = [
+        int(
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", MEASURED, str(size)],
+                capture_output=True, text=True, timeout=250, check=True,
+            ).stdout
+        )
+        for size in (64, 16)
+    ]  # fmt: skip
+    more = (peaks[0] - peaks[1]) * 1024
+    assert more > 1e8 and more == pytest.approx(large.working - small.working, rel=0.25)
