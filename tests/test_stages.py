@@ -22,20 +22,19 @@ SMALL = [
     "data.worked.dev=24",
     "data.worked.test=48",
     "sft.traces=64",
-    "sft.epochs=2",
+    "sft.epochs=1",
     "sft.batch=32",
     "sft.eval_every=1",
-    "grpo.steps=3",
+    "grpo.steps=2",
     "grpo.prompts=4",
     "grpo.group=4",
     "grpo.max_tokens=64",
     "grpo.eval_every=2",
     "grpo.refill=true",
     "evaluate.max_tokens=64",
-    "evaluate.batch=16",
-    "checkpoint.steps=1",
 ]
-WHOLE = [*SMALL, "export=[peft]"]
+# With steps and batches enough to be ended between them.
+WHOLE = [*SMALL, "sft.epochs=2", "grpo.steps=3", "evaluate.batch=16", "checkpoint.steps=1", "export=[peft]"]
 
 
 def showwork(*arguments: str) -> subprocess.CompletedProcess[str]:
