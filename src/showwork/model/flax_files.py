@@ -26,7 +26,7 @@ from showwork.model.published import KNOWN
 from showwork.model.shards import FLOATS, Tensor, write_tensors
 
 _ROOT = "transformer/"
-_VISION = ("siglip_encoder", "SigLiPFromPatches", "embedder/mm_")
+_VISION = ("siglip", "embedder/mm_")  # in small letters: it is spelled in several ways
 _TOKENIZER = "tokenizer.model"
 _SHARD = 2 << 30  # bytes
 _NAMES = {np.dtype(dtype).name: name for name, dtype in FLOATS.items()}
@@ -61,8 +61,9 @@ def as_folder(checkpoint: Path) -> Path:
         try:
             _write(checkpoint, tokenizer, said, partial)
             partial.rename(cache / name)
-        except FileExistsError:  # another process was faster
-            pass
+        except OSError:
+            if not (cache / name / "config.json").is_file():  # else another process was faster
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return cache / name
@@ -102,8 +103,9 @@ def _write(checkpoint: Path, tokenizer: Path, said: Path | None, folder: Path) -
 
     def value(name: str, tensor: Tensor) -> np.ndarray:
         path, shape = wanted[name]
+        array = read(tensor.key)
         try:
-            out = to_file(name, _module_array(path, read(tensor.key), config), shape)
+            out = to_file(name, _module_array(path, array, config), shape)
         except (ValueError, IndexError):  # axes that are not there
             out = np.empty(0)
         if out.shape != shape:
@@ -173,7 +175,7 @@ def _held(checkpoint: Path) -> Iterator[tuple[str, Any]]:
     vision = 0
     for keys in names:
         name = "/".join(keys).removeprefix(_ROOT)
-        if name.startswith(_VISION):
+        if name.lower().startswith(_VISION):
             vision += 1
         else:
             yield name, _opened(checkpoint, name, ".".join(keys), driver)
