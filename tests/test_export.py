@@ -104,6 +104,17 @@ def test_the_merged_folder_is_the_policy(made: tuple[Run, Path, dict[str, Any]],
     assert (out / "hf" / "tokenizer.model").read_bytes() == (base / "tokenizer.model").read_bytes()
 
 
+def test_turns_are_special_by_the_name_that_transformers_4_and_5_read(
+    made: tuple[Run, Path, dict[str, Any]], base: Path
+) -> None:
+    """transformers 4 wants a mapping under `extra_special_tokens`: a list there ends its loading."""
+    assert not (base / "tokenizer_config.json").exists()
+    for kind in ("hf", "peft"):
+        about = json.loads((made[1] / kind / "tokenizer_config.json").read_text())
+        assert about["additional_special_tokens"] == ["<start_of_turn>", "<end_of_turn>"]
+        assert "extra_special_tokens" not in about
+
+
 def test_half_precision_is_rounded_once_and_shards_are_indexed(tmp_path: Path) -> None:
     base = base_folder(tmp_path / "base", "bfloat16", shards=3)
     (base / "generation_config.json").write_text('{"do_sample": true, "eos_token_id": 1, "top_k": 64}')

@@ -189,7 +189,8 @@ def write_tokenizer(base: Path, folder: Path) -> None:
             "eos_token": "<eos>",
             "pad_token": "<pad>",
             "unk_token": "<unk>",
-            "extra_special_tokens": ["<start_of_turn>", END_OF_TURN],
+            # The older name: transformers 5 reads it too, 4 fails on a list under the newer one.
+            "additional_special_tokens": ["<start_of_turn>", END_OF_TURN],
             "add_bos_token": True,
             "add_eos_token": False,
             "clean_up_tokenization_spaces": False,
