@@ -157,6 +157,22 @@ def test_finished_rows_are_dropped_without_a_trace() -> None:
         np.testing.assert_allclose(a.logprobs, b.logprobs[: len(a.tokens)], atol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.0], ids=["sampled", "greedy"])
+def test_rows_that_waited_for_a_place_are_the_same(temperature: float) -> None:
+    """Sixteen places for 96 rows, which begin at all slots, beyond the sliding window and over many moves of
+    the past; with a twelfth of the pieces as ends they end at all times."""
+    how = Sampling(temperature=temperature, max_tokens=72, seed=3)
+    prompts, pad = [*ids(), *(row[:5] for row in ids()), *(row[:9] for row in ids())], tokenizer().pad
+    state, shape = merged(model()), sampler().structure
+    assert how.max_tokens > 2 * (model().config.sliding_window_size or 0)
+    whole = decode(shape, state, prompts, 8, how, pad=pad, ends=ENDS)
+    queued = decode(shape, state, prompts, 8, how, pad=pad, ends=ENDS, at_once=16)
+    assert len({len(row.tokens) for row in flat(whole)}) > (10 if temperature else 3)
+    for a, b in zip(flat(queued), flat(whole), strict=True):
+        assert text(a) == text(b) and a.ended == b.ended
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
 def test_the_end_is_kept_and_only_the_end_ends() -> None:
     for row in flat(rows(ends=ENDS)):
         assert row.ended == (text(row)[-1] in ENDS)
@@ -206,6 +222,21 @@ def test_the_sampler_gives_completions() -> None:
             assert c.stop is (Stop.END if c.tokens[-1] in tokenizer().ends else Stop.LENGTH)
             assert "<end_of_turn>" not in c.text
     assert sampler().sample([], 2, HOT) == []
+
+
+def test_what_flows_is_what_is_sampled_and_told_once() -> None:
+    prompts = [Prompt(str(i), t) for i, t in enumerate(texts(40))]
+    how, told = Sampling(max_tokens=40), list[list[Completion]]()
+    sampler().flow(prompts, how, 16, told.append)
+    by_id = {c.task_id: c for some in told for c in some}
+    assert len(told) > 2 and sum(map(len, told)) == len(by_id) == 40
+    for prompt, (wanted,) in zip(prompts, sampler().sample(prompts, 1, how), strict=True):
+        got = by_id[prompt.task_id]
+        assert replace(got, logprobs=None) == replace(wanted, logprobs=None)
+        assert got.logprobs and wanted.logprobs
+        np.testing.assert_allclose(got.logprobs, wanted.logprobs, atol=1e-5)
+    sampler().flow([], how, 16, told.append)
+    assert sum(map(len, told)) == 40
 
 
 def test_a_stream_ends_as_what_is_sampled_at_once() -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +123,40 @@ class _Shuffled:
 
 @pytest.mark.parametrize(("sampler", "message"), [(_Short(), "one each"), (_Shuffled(), "was asked")])
 def test_a_sampler_that_breaks_its_word_is_noticed(sampler: _Short | _Shuffled, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(sampler, TASKS, Sampling(), instruction="none", batch=8, on_batch=lambda done: None)
+
+
+class _Flowing(ScriptedSampler):
+    """A scripted sampler that is done with its prompts in another order, three at a time; `twice` and
+    `forgotten` are what it does wrong."""
+
+    twice, forgotten = False, False
+
+    def flow(
+        self,
+        prompts: Sequence[Prompt],
+        how: Sampling,
+        at_once: int,
+        on_done: Callable[[list[Completion]], None],
+    ) -> None:
+        answers = [group[0] for group in self.sample(list(reversed(prompts)), 1, how)]
+        answers = answers[self.forgotten :] + answers[: self.twice]
+        for start in range(0, len(answers), 3):
+            on_done(answers[start : start + 3])
+
+
+def test_a_sampler_that_answers_as_it_is_done_changes_nothing() -> None:
+    script, seen = _script(9), list[Sequence[Graded]]()
+    graded = evaluate(_Flowing(script), TASKS, Sampling(), instruction="none", batch=8, on_batch=seen.append)
+    assert graded == _run(script, max_tokens=Sampling().max_tokens)
+    assert [g for batch in seen for g in batch] == graded[::-1] and {len(batch) for batch in seen} == {3, 2}
+
+
+@pytest.mark.parametrize(("fault", "message"), [("twice", "has an answer"), ("forgotten", "1 tasks without")])
+def test_a_flowing_sampler_that_breaks_its_word_is_noticed(fault: str, message: str) -> None:
+    sampler = _Flowing(_script(9))
+    setattr(sampler, fault, True)
     with pytest.raises(ValueError, match=message):
         evaluate(sampler, TASKS, Sampling(), instruction="none", batch=8, on_batch=lambda done: None)
 

@@ -126,14 +126,15 @@ def prepare(recipe: Recipe, run: Run, screen: Screen, command: Sequence[str] = (
 
 def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     """The one evaluation of a stage's policy on the test tasks: records and summary. Completions are kept
-    batch by batch; a task's does not depend on its neighbours, so one that was kept is not made again."""
+    as they are done; a task's does not depend on its neighbours, so one that was kept is not made again."""
     where, partial = f"evaluate/{TEST}/{stage}", run.evaluation_partial(TEST, stage)
     if run.done(where):
         return
     screen.stage(f"evaluate {stage}")
     began, tasks = session.now(), tasks_of(run, TEST)
     kept = [_kept(read_record(row)) for row in read_jsonl(partial)[0]] if partial.exists() else []
-    left = tasks[len(kept) :]
+    found = {g.task.id: g for g in kept}
+    left = [task for task in tasks if task.id not in found]
     with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks), len(kept)) as advance:
 
         def on_batch(graded: Sequence[Graded]) -> None:
@@ -142,7 +143,8 @@ def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, scree
             session.pause()
 
         new = evaluate_on(recipe, load_policy(recipe, run, stage), left, on_batch) if left else []
-    save_evaluation(run, TEST, stage, kept + new, recipe)
+    found |= {g.task.id: g for g in new}
+    save_evaluation(run, TEST, stage, [found[task.id] for task in tasks], recipe)
     partial.unlink(missing_ok=True)
     run.mark_done(where, {"minutes": (session.now() - began) / 60})
 

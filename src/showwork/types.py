@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Stop(StrEnum):
@@ -271,4 +271,20 @@ class Sampler(Protocol):
 
     def sample(self, prompts: Sequence[Prompt], n: int, how: Sampling) -> list[list[Completion]]:
         """`n` completions for each prompt, in the prompts' order."""
+        ...
+
+
+@runtime_checkable
+class FlowingSampler(Sampler, Protocol):
+    """A sampler that has its next prompt in hand whenever one is answered."""
+
+    def flow(
+        self,
+        prompts: Sequence[Prompt],
+        how: Sampling,
+        at_once: int,
+        on_done: Callable[[list[Completion]], None],
+    ) -> None:
+        """One completion for each prompt, given to `on_done` as they are done, in any order; `at_once`
+        prompts are answered side by side. What `on_done` raises ends it."""
         ...

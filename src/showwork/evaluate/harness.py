@@ -16,6 +16,7 @@ from showwork.score.groups import score_groups
 from showwork.score.mix import Mix
 from showwork.types import (
     Completion,
+    FlowingSampler,
     Graded,
     Prompt,
     Sampler,
@@ -90,7 +91,8 @@ def evaluate(
 ) -> list[Graded]:
     """One greedy completion for every task, graded, in the tasks' order.
 
-    `how.temperature` must be 0. `on_batch` is called with each batch's graded completions.
+    `how.temperature` must be 0. `batch` prompts are answered side by side. `on_batch` is called with the
+    completions that have been graded since, each once, in any order; what it raises ends the evaluation.
     Raises ValueError for sampling that is not greedy, for two tasks with one id, and for a sampler that
     does not answer each prompt once.
     """
@@ -98,23 +100,44 @@ def evaluate(
         raise ValueError(f"the evaluation is greedy: temperature must be 0, is {how.temperature}")
     if batch < 1:
         raise ValueError(f"a batch holds at least one prompt, got {batch}")
-    _by_id(tasks)
-    graded: list[Graded] = []
-    for start in range(0, len(tasks), batch):
-        some = tasks[start : start + batch]
-        prompts = [trace.prompt(task, instruction) for task in some]
-        answers = sampler.sample(prompts, 1, how)
-        if len(answers) != len(some) or any(len(group) != 1 for group in answers):
-            sizes = [len(group) for group in answers]
-            raise ValueError(
-                f"the sampler gave {sizes} completions for {len(some)} prompts; it must be one each"
-            )
-        for task, (completion,) in zip(some, answers, strict=True):
-            if completion.task_id != task.id:
-                raise ValueError(f"the sampler answered task {completion.task_id} where {task.id} was asked")
-            graded.append(grade(task, completion))
-        on_batch(graded[start:])
-    return graded
+    by_id = _by_id(tasks)
+    found: dict[str, Graded] = {}
+
+    def on_done(completions: Sequence[Completion]) -> None:
+        some: list[Graded] = []
+        for completion in completions:
+            if completion.task_id not in by_id or completion.task_id in found:
+                raise ValueError(
+                    f"the sampler answered task {completion.task_id}, which was not asked or has an answer"
+                )
+            some.append(grade(by_id[completion.task_id], completion))
+            found[completion.task_id] = some[-1]
+        on_batch(some)
+
+    prompts = [trace.prompt(task, instruction) for task in tasks]
+    if isinstance(sampler, FlowingSampler):
+        sampler.flow(prompts, how, batch, on_done)
+    else:
+        for start in range(0, len(prompts), batch):
+            some = prompts[start : start + batch]
+            answers = sampler.sample(some, 1, how)
+            if len(answers) != len(some) or any(len(group) != 1 for group in answers):
+                sizes = [len(group) for group in answers]
+                raise ValueError(
+                    f"the sampler gave {sizes} completions for {len(some)} prompts; it must be one each"
+                )
+            for asked, (completion,) in zip(some, answers, strict=True):
+                if completion.task_id != asked.task_id:
+                    raise ValueError(
+                        f"the sampler answered task {completion.task_id} where {asked.task_id} was asked"
+                    )
+            on_done([completion for (completion,) in answers])
+    if len(found) < len(tasks):
+        missing = next(i for i in by_id if i not in found)
+        raise ValueError(
+            f"the sampler left {len(tasks) - len(found)} tasks without an answer, first {missing}"
+        )
+    return [found[task.id] for task in tasks]
 
 
 def summarise(graded: Sequence[Graded], mix: Mix, totals: Sequence[float | None] | None = None) -> Summary:

@@ -1,10 +1,11 @@
 """Decoding: token ids in, sampled token ids and their log-probabilities out, in compiled chunks.
 
 Each distinct prompt is prefilled once and its keys and values are repeated for its samples. Decoding runs
-in compiled chunks of `CHUNK` steps; between chunks the host drops finished rows (to the next smaller
-bucket), so that a batch does not compute for rows that are done. Batches have 16, 32, 64, … rows, the spare
-ones repeated and ignored, so that few shapes are compiled. The noise of a row depends on (seed, prompt,
-sample, position) alone, hence not on its neighbours in the batch nor on the dropping.
+in compiled chunks of `CHUNK` steps. Between chunks the host looks: a row that is done makes room for one that
+waits, and where none waits the batch shrinks to the next smaller bucket, so that nothing is computed for rows
+that are done; the past has room for what is held and not for what may come (`past.py`). Batches have 16, 32,
+64, … rows, so that few shapes are compiled. The noise of a row depends on (seed, prompt, sample, position)
+alone, hence not on its neighbours, on when it got its place, nor on the shrinking.
 Text, prompts and the engine's interfaces are elsewhere (`sampler.py`, `rollout.py`).
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
@@ -21,14 +22,29 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
+from showwork.model.config import Config
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention
 from showwork.model.mesh import spread_rows
+from showwork.model.past import (
+    FAR,
+    KINDS,
+    NEAR,
+    Past,
+    by_kind,
+    inserted,
+    moved,
+    room,
+    size_of,
+    taken,
+    written,
+)
 from showwork.types import Sampling
 
 CHUNK = 16  # decode steps between two looks of the host
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
+_FREE = 4  # rows that wait get their places when one in so many is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +72,20 @@ def left_pad(prompts: Sequence[Sequence[int]], length: int, pad: int) -> Int[np.
     return rows
 
 
+OnDone = Callable[[list[tuple[int, Decoded]]], None]
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Structure:
     """A model's graph without its weights, hashed by identity: what compiled functions are keyed by. Keep one
     for as long as the model's shape stays the same, or everything compiles again."""
 
     graph: Any
+    config: Config
 
 
 def structure(model: Gemma) -> Structure:
-    return Structure(nnx.graphdef(model))
+    return Structure(nnx.graphdef(model), model.config)
 
 
 def decode(
@@ -77,67 +97,59 @@ def decode(
     *,
     pad: int,
     ends: tuple[int, ...],
+    at_once: int | None = None,
     on_chunk: Callable[[list[list[Decoded]]], None] | None = None,
+    on_done: OnDone | None = None,
 ) -> list[list[Decoded]]:
     """Sample `n` rows for each prompt (ids with their beginning-of-sequence id), in the prompts' order.
 
     `state` is `nnx.state(model)` of a model of that structure, on the devices over which the rows are to be
-    spread. Greedy at temperature 0; at most
-    `how.max_tokens` ids a row. `on_chunk` gets the rows as far as they are after each chunk; what it raises
-    ends the decoding.
+    spread. Greedy at temperature 0; at most `how.max_tokens` ids a row. `at_once` is how many rows are
+    decoded side by side (all of them by default); the others wait for a place. `on_chunk` gets the rows as
+    far as they are after each chunk; `on_done` each row once, with its number (in the prompts' order, samples
+    side by side), while the next chunk is computed. What they raise ends the decoding.
     """
-    length = prompt_length(prompts)
     chunks = -(-how.max_tokens // CHUNK)
-    rows = left_pad(prompts, length, pad)[np.resize(np.arange(len(prompts)), _bucket(len(prompts)))]
-    past, logits = _prefill(graph, state, spread_rows(rows, state), pad, size=length + chunks * CHUNK)
-    index = [p for p in range(len(prompts)) for _ in range(n)]  # the prompt of each row
-    spread = np.resize(np.arange(len(index)), _bucket(len(index)))  # the output row of each device row
-    of = np.asarray(index)[spread]
-    if len(of) != len(rows) or n > 1:
-        past, logits = spread_rows(_take((past, logits), jnp.asarray(of)), state)
-    keys = _row_keys(
-        np.uint32(how.seed & 0xFFFFFFFF),
-        np.array([zlib.crc32(np.asarray(prompts[p], np.int32).tobytes()) for p in of], np.uint32),
-        (spread % n).astype(np.uint32),
-    )
-    shift = jnp.array([len(prompts[p]) - length for p in of], jnp.int32)
-    live = np.arange(len(index))  # which output row each device row is; spare device rows come after these
-    tokens = np.full((len(index), chunks * CHUNK), pad, np.int32)
-    logprobs = np.zeros((len(index), chunks * CHUNK), np.float32)
-    keys, shift, done = spread_rows((keys, shift, jnp.zeros(len(of), bool)), state)
-    carry = (past, logits, done)
+    wanted = [(p, s) for p in range(len(prompts)) for s in range(n)]  # the prompt and the sample of each row
+    tokens = np.full((len(wanted), chunks * CHUNK), pad, np.int32)
+    logprobs = np.zeros(tokens.shape, np.float32)
+    made = np.zeros(len(wanted), np.int32)
     settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
+    batch = _Batch(graph, state, prompts, wanted, how.seed, pad, at_once or len(wanted))
 
-    def rows_until(step: int) -> list[list[Decoded]]:
-        out = [_cut(tokens[r, :step], logprobs[r, :step], ends) for r in range(len(index))]
-        return [out[p * n : (p + 1) * n] for p in range(len(prompts))]
+    rows: list[Decoded | None] = [None] * len(wanted)  # those that are done
+    told: list[tuple[int, Decoded]] = []
 
-    for chunk in range(chunks):
-        carry, new_tokens, new_logprobs = _chunk(
-            graph,
-            state,
-            carry,
-            keys,
-            shift,
-            jnp.int32(length + chunk * CHUNK),
-            jnp.float32(how.temperature or 1),
-            settings,
+    def row(r: int) -> Decoded:
+        until = min(made[r], how.max_tokens)
+        return rows[r] or _cut(tokens[r, :until], logprobs[r, :until], ends)
+
+    def so_far() -> list[list[Decoded]]:
+        return [[row(p * n + s) for s in range(n)] for p in range(len(prompts))]
+
+    while batch.fill():
+        live = batch.rows >= 0
+        running = batch.start(how.temperature or 1, settings)
+        if on_done is not None and told:
+            on_done(told)
+        new_tokens, new_logprobs, done = (np.asarray(x) for x in running)
+        each = batch.rows[live]
+        columns = made[each][:, None] + np.arange(CHUNK)
+        tokens[each[:, None], columns], logprobs[each[:, None], columns] = (
+            new_tokens[live],
+            new_logprobs[live],
         )
-        columns = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        tokens[live, columns] = np.asarray(new_tokens)[: len(live)]
-        logprobs[live, columns] = np.asarray(new_logprobs)[: len(live)]
+        made[each] += CHUNK
         if on_chunk is not None:
-            on_chunk(rows_until(min(columns.stop, how.max_tokens)))
-        alive = np.flatnonzero(~np.asarray(carry[2])[: len(live)])
-        if not len(alive):
-            break
-        bucket = _bucket(len(alive))
-        if bucket < len(carry[2]):
-            keep = np.resize(alive, bucket)  # the bucket's spare rows repeat live ones and are ignored
-            carry = spread_rows(_take(carry, jnp.asarray(keep)), state)
-            keys, shift = spread_rows((keys[keep], shift[keep]), state)
-            live = live[alive]
-    return rows_until(how.max_tokens)
+            on_chunk(so_far())
+        left = live & (done | (made[batch.rows] >= how.max_tokens))
+        told = [(int(r), row(r)) for r in batch.rows[left]]
+        for r, decoded in told:
+            rows[r] = decoded
+        batch.rows[left] = -1
+    if on_done is not None and told:
+        on_done(told)
+    return so_far()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,127 @@ class _Settings:
     pad: int
 
 
+class _Batch:
+    """The rows that are decoded side by side. `rows` says which of the wanted rows each is (-1: none)."""
+
+    def __init__(
+        self,
+        graph: Structure,
+        state: Any,
+        prompts: Sequence[Sequence[int]],
+        wanted: Sequence[tuple[int, int]],
+        seed: int,
+        pad: int,
+        at_once: int,
+    ):
+        self.graph, self.state, self.pad, self.seed = graph, state, pad, np.uint32(seed & 0xFFFFFFFF)
+        self.prompts, self.wanted, self.length = prompts, wanted, prompt_length(prompts)
+        self.next = 0  # of the wanted rows
+        size = _bucket(min(at_once, len(wanted)))
+        self.rows = np.full(size, -1)
+        self.shift = np.zeros(size, np.int32)  # a slot's position is the slot plus the row's shift
+        self.origin = np.zeros(
+            (2, size), np.uint32
+        )  # the prompt and the sample that a row's noise is made of
+        self.starts = dict.fromkeys(KINDS, self.length)
+        self.past: Past | None = None
+        self.logits: Any = None
+        self.done: Any = None
+        self.keys: Any = None
+
+    def fill(self) -> bool:
+        """Give places to rows that wait, where enough are free, or shrink; whether any row is left."""
+        free = np.flatnonzero(self.rows < 0)
+        waiting = len(self.wanted) - self.next
+        if waiting and len(free) * _FREE >= len(self.rows):
+            self._admit(free[:waiting])
+        elif not waiting and (bucket := _bucket(len(self.rows) - len(free))) < len(self.rows):
+            self._keep(bucket)
+        return bool((self.rows >= 0).any())
+
+    def start(self, temperature: float, settings: _Settings) -> tuple[Array, Array, Array]:
+        """Begin to decode a chunk: the ids and log-probabilities by row, and which rows are done. The device
+        works on until one of them is read."""
+        self._make_room()
+        (self.past, self.logits, self.done), tokens, logprobs = _chunk(
+            self.graph,
+            self.state,
+            (self.past, self.logits, self.done),
+            self.keys,
+            self._spread(self.shift),
+            {kind: np.int32(start) for kind, start in self.starts.items()},
+            jnp.float32(temperature),
+            settings,
+        )
+        self.starts = {kind: start + CHUNK for kind, start in self.starts.items()}
+        return tokens, logprobs, self.done
+
+    def _spread(self, tree: Any) -> Any:
+        return spread_rows(jax.tree.map(jnp.asarray, tree), self.state)
+
+    def _admit(self, places: np.ndarray) -> None:
+        """Prefill the next rows' prompts, once each, and put them at these places."""
+        some = range(self.next, self.next + len(places))
+        self.next = some.stop
+        distinct = list(dict.fromkeys(self.wanted[r][0] for r in some))
+        which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
+        ids = left_pad([self.prompts[p] for p in distinct], self.length, self.pad)[which]
+        past, logits = _prefill(self.graph, self.state, self._spread(ids), self.pad)
+        at = {p: i for i, p in enumerate(distinct)}
+        for place, r in zip(places, some, strict=True):
+            p, sample = self.wanted[r]
+            self.rows[place] = r
+            self.shift[place] = len(self.prompts[p]) - self.starts[FAR]
+            self.origin[:, place] = zlib.crc32(np.asarray(self.prompts[p], np.int32).tobytes()), sample
+        if self.past is None:
+            # Spare rows repeat others and are ignored: whatever they hold, they must not be empty.
+            index = np.resize([at[self.wanted[r][0]] for r in some], len(self.rows))
+            spare = self.rows < 0
+            self.shift[spare] = np.resize(self.shift[~spare], len(self.rows))[spare]
+            if len(index) != len(which) or not np.array_equal(index, which):
+                past, logits = self._spread(taken((past, logits), jnp.asarray(index)))
+            self.past, self.logits, self.done = past, logits, self._spread(spare)
+        else:
+            to = np.resize(places, _bucket(len(places)))  # the spare ones say the same once more
+            of = np.resize([at[self.wanted[r][0]] for r in some], len(to))
+            starts = {kind: np.int32(start) for kind, start in self.starts.items()}
+            put = inserted(self.past, self.logits, self.done, past, logits, of, to, starts)
+            self.past, self.logits, self.done = self._spread(put)
+        self.keys = self._spread(_row_keys(self.seed, *self.origin))
+
+    def _keep(self, bucket: int) -> None:
+        """A smaller batch of the rows that are left; its spare rows repeat them and are ignored."""
+        live = np.flatnonzero(self.rows >= 0)
+        if not len(live):
+            return
+        keep = np.resize(live, bucket)
+        tree = taken((self.past, self.logits, self.done, self.keys), jnp.asarray(keep))
+        self.past, self.logits, self.done, self.keys = self._spread(tree)
+        self.rows, self.shift, self.origin = self.rows[keep], self.shift[keep], self.origin[:, keep]
+        self.rows[len(live) :] = -1
+
+    def _make_room(self) -> None:
+        """Room for a chunk in the past, of which what no row looks at any more is let go."""
+        longest = int(
+            self.starts[FAR] + self.shift[self.rows >= 0].max()
+        )  # ids of a row, its prompt's included
+        keep = self.length if self.next < len(self.wanted) else 0  # a prompt that waits needs so many slots
+        window = self.graph.config.sliding_window_size or 0
+        past = self.past or {}
+        for kind, start in self.starts.items():
+            held = size_of(past[kind])
+            if start + CHUNK <= held:
+                continue
+            seen = min(longest, window - 1) if kind == NEAR else longest
+            drop = max(0, start - max(seen, keep))
+            size = room(start - drop + CHUNK, window + 4 * CHUNK if kind == NEAR else None)
+            past[kind] = moved(past[kind], np.int32(drop), max(size, held))
+            self.starts = {**self.starts, kind: start - drop}
+            if kind == FAR:
+                self.shift = self.shift + np.int32(drop)
+        self.past = past
+
+
 def _bucket(rows: int) -> int:
     """The smallest of 16, 32, 64, … that holds the rows."""
     return max(_FEWEST, 1 << (rows - 1).bit_length())
@@ -162,22 +295,14 @@ def _cut(tokens: np.ndarray, logprobs: np.ndarray, ends: tuple[int, ...]) -> Dec
     return Decoded(tokens[:stop].copy(), logprobs[:stop].copy(), bool(len(at)))
 
 
-@partial(jax.jit, static_argnames=("graph", "size", "pad"))
-def _prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int, size: int) -> Any:
-    """Keys and values of the prompts, with room for `size` positions, and logits of the last token."""
+@partial(jax.jit, static_argnames=("graph", "pad"))
+def _prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int) -> tuple[Past, Any]:
+    """Keys and values of the prompts, and logits of the last token."""
     model = nnx.merge(graph.graph, state)
     positions, mask = attention(rows != pad)
     nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
     logits, past = model(rows, positions, nothing, mask, decode_only_last_token=True)
-    more = (0, size - rows.shape[1])
-    room = {"k": ((0, 0), (0, 0), (0, 0), more), "v": ((0, 0), (0, 0), more, (0, 0))}
-    past = {name: {n: jnp.pad(x, room[n]) for n, x in layer.items()} for name, layer in past.items()}
-    return past, logits[:, -1].astype(jnp.float32)
-
-
-@jax.jit
-def _take(tree: Any, index: Int[Array, "rows"]) -> Any:
-    return jax.tree.map(lambda x: x[index], tree)
+    return by_kind(past, graph.config), logits[:, -1].astype(jnp.float32)
 
 
 @jax.jit
@@ -195,30 +320,34 @@ def _chunk(
     carry: Any,
     keys: Key[Array, "rows"],
     shift: Int[Array, "rows"],
-    start: Int[Array, ""],
+    starts: dict[str, Int[Array, ""]],
     temperature: Float[Array, ""],
     settings: _Settings,
 ) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
     """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled.
 
-    The past (slots before `start`) stays as it is while the chunk runs; the chunk's own keys and values are
-    collected in small buffers and written into it at the end. A slot's position is the slot plus the row's
-    `shift`, which is minus the number of its padding slots.
+    The past (of a kind, the slots before its start) stays as it is while the chunk runs; the chunk's own keys
+    and values are collected in small buffers and written into it at the end. A slot's position is the slot
+    plus the row's `shift`, in the near past by as much more as its start is smaller.
     """
     ends = jnp.array(settings.ends)
     past, logits, done = carry
-    size = past["layer_0"]["v"].shape[2]
-    slots = jnp.concatenate([jnp.arange(size), start + jnp.arange(CHUNK)])
-    key_positions = slots + shift[:, None]
-    held = (key_positions >= 0) & ((slots < start) | (jnp.arange(size + CHUNK) >= size))
+    key_positions, held = {}, {}
+    for kind in KINDS:
+        size, start = size_of(past[kind]), starts[kind]
+        slots = jnp.concatenate([jnp.arange(size), start + jnp.arange(CHUNK)])
+        key_positions[kind] = slots + (shift + starts[FAR] - start)[:, None]
+        filled = (slots < start) | (jnp.arange(size + CHUNK) >= size)
+        held[kind] = (key_positions[kind] >= 0) & filled
+    flat = {name: layer for kind in KINDS for name, layer in past[kind].items()}
     buffers = {
         name: {"k": jnp.zeros_like(layer["k"][..., :CHUNK]), "v": jnp.zeros_like(layer["v"][:, :, :CHUNK])}
-        for name, layer in past.items()
+        for name, layer in flat.items()
     }
 
     def step(carry: Any, t: Int[Array, ""]) -> Any:
         buffers, logits, done = carry
-        position = start + t + shift
+        position = starts[FAR] + t + shift
         scaled = jax.nn.log_softmax(logits / temperature)
         # Padding is never chosen: whoever reads the row again would take it for no token at all.
         choices = scaled.at[:, settings.pad].set(-jnp.inf)
@@ -232,26 +361,22 @@ def _chunk(
         done = done | jnp.any(token[:, None] == ends, 1)
         cache = {
             name: {**layer, "new_k": buffers[name]["k"], "new_v": buffers[name]["v"], "at": t}
-            for name, layer in past.items()
+            for name, layer in flat.items()
         }
+
+        def seen(kind: str) -> Any:
+            return (held[kind] & (key_positions[kind] <= position[:, None]))[:, None, :], key_positions[kind]
+
         model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
+        mask, positions = seen(FAR)
         logits, buffers = model(
-            token[:, None],
-            position[:, None],
-            cache,
-            (held & (slots <= start + t))[:, None, :],
-            key_positions=key_positions,
+            token[:, None], position[:, None], cache, mask, key_positions=positions, near=seen(NEAR)
         )
         return (buffers, logits[:, 0].astype(jnp.float32), done), (token, logprob)
 
     carry, (tokens, logprobs) = jax.lax.scan(step, (buffers, logits, done), jnp.arange(CHUNK))
     buffers, logits, done = carry
-    at = {"k": (0, 0, 0, start), "v": (0, 0, start, 0)}
-    past = {
-        name: {n: jax.lax.dynamic_update_slice(layer[n], buffers[name][n], at[n]) for n in at}
-        for name, layer in past.items()
-    }
-    return (past, logits, done), tokens.T, logprobs.T
+    return (written(past, buffers, starts), logits, done), tokens.T, logprobs.T
 
 
 def _argmax(x: Float[Array, "rows vocabulary"]) -> Int[Array, "rows"]:

@@ -51,17 +51,20 @@ class Gemma(Gemma3):
         images: Any = None,
         decode_only_last_token: bool = False,
         key_positions: Int[Array, "batch keys"] | None = None,
+        near: tuple[Bool[Array, "batch time near"], Int[Array, "batch near"]] | None = None,
     ) -> tuple[Float[Array, "batch time vocabulary"], dict[str, Any] | None]:
         """Logits in float32 (of the last position only with `decode_only_last_token`; with
         `output_hidden_states` not they but what `logits` makes them of), and each layer's own keys and values
         (None without a cache). A cache is one dict a layer, see `layers.Attention`; `key_positions` says
-        where past and own keys stand, and can be left out where there are only own ones.
+        where past and own keys stand, and can be left out where there are only own ones. `near` has mask and
+        positions for the layers with a sliding window, where those hold another past than the rest.
         """
         keys = positions if key_positions is None else key_positions
-        near = positions[:, :, None] - keys[:, None, :] < (self.config.sliding_window_size or 0)
+        near_mask, near_keys = (attention_mask, keys) if near is None else near
+        inside = positions[:, :, None] - near_keys[:, None, :] < (self.config.sliding_window_size or 0)
         bias = {
             AttentionType.GLOBAL: _bias(attention_mask),
-            AttentionType.LOCAL_SLIDING: _bias(attention_mask & near),
+            AttentionType.LOCAL_SLIDING: _bias(near_mask & inside),
         }
         turn = {
             AttentionType.GLOBAL: self._rotation(positions, local=False),

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
+
 from showwork.model.decode import Decoded, Structure, decode, structure
 from showwork.model.gemma import Gemma
 from showwork.model.hosts import decode_shared
@@ -29,6 +31,36 @@ class Policy:
         pad, ends = self.tokenizer.pad, self.tokenizer.ends
         rows = decode_shared(self.structure, local(merged(self.model)), ids, n, how, pad=pad, ends=ends)
         return [self._completions(prompt, group) for prompt, group in zip(prompts, rows, strict=True)]
+
+    def flow(
+        self,
+        prompts: Sequence[Prompt],
+        how: Sampling,
+        at_once: int,
+        on_done: Callable[[list[Completion]], None],
+    ) -> None:
+        """One completion for each prompt, given to `on_done` as they are done, in any order; `at_once` are
+        decoded side by side. With several processes in batches of so many, since all must know all."""
+        if jax.process_count() > 1:
+            for start in range(0, len(prompts), at_once):
+                on_done([c for (c,) in self.sample(prompts[start : start + at_once], 1, how)])
+            return
+
+        def told(rows: list[tuple[int, Decoded]]) -> None:
+            on_done([self._completions(prompts[i], [row])[0] for i, row in rows])
+
+        if prompts:
+            decode(
+                self.structure,
+                local(merged(self.model)),
+                [self.tokenizer.encode_prompt(p.text) for p in prompts],
+                1,
+                how,
+                pad=self.tokenizer.pad,
+                ends=self.tokenizer.ends,
+                at_once=at_once,
+                on_done=told,
+            )
 
     def stream(
         self, prompt: Prompt, n: int, how: Sampling, on_chunk: Callable[[list[Completion]], None]

@@ -1,0 +1,112 @@
+"""Keys and values of what was decoded: a stretch of slots by kind of layer, which moves along with the rows.
+
+All rows end at the same slot, `start`, so that a chunk's keys are written with one copy; a row that began
+later has fewer slots. Layers with a sliding window ("near") need the last of them only, the others ("far") as
+many as the longest row has: what no row looks at any more is let go when room is wanted. Which rows there are
+and when room is wanted is the decoder's business (`decode.py`).
+"""
+# ruff: noqa: F722, F821 (shapes in annotations are strings)
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from showwork.model.config import Config
+
+FAR, NEAR = KINDS = ("far", "near")  # layers that look at everything, and those with a window
+_AXIS = {"k": 3, "v": 2}  # that of the slots: k [rows, kv, width, slots], v [rows, kv, slots, width]
+_LEAST = 64  # slots
+
+Layers = dict[str, dict[str, Array]]  # k and v by layer
+Past = dict[str, Layers]  # by kind
+
+
+def by_kind(layers: Layers, config: Config) -> Past:
+    """The layers' keys and values, those of each kind together."""
+    near = {f"layer_{i}" for i in range(config.num_layers) if config.local(i)}
+    return {
+        FAR: {name: layer for name, layer in layers.items() if name not in near},
+        NEAR: {name: layer for name, layer in layers.items() if name in near},
+    }
+
+
+def size_of(layers: Layers) -> int:
+    """How many slots there are; 0 where there is no layer."""
+    return max((layer["v"].shape[_AXIS["v"]] for layer in layers.values()), default=0)
+
+
+def room(slots: int, most: int | None = None) -> int:
+    """The smallest of 64, 96, 128, 192, 256, ... that holds the slots, so that few shapes are compiled; no
+    more than `most`, where that holds them.
+
+    >>> [room(n) for n in (1, 64, 65, 100, 129, 200)], room(520, 576)
+    ([64, 64, 96, 128, 192, 256], 576)
+    """
+    power = max(_LEAST, 1 << (slots - 1).bit_length())
+    size = power * 3 // 4 if power > _LEAST and slots <= power * 3 // 4 else power
+    return size if most is None else min(size, max(most, slots))
+
+
+@partial(jax.jit, static_argnames=("size",))
+def moved(layers: Layers, drop: Int[Array, ""], size: int) -> Layers:
+    """The same without the first `drop` slots, as `size` slots in all."""
+
+    def one(name: str, x: Array) -> Array:
+        axis = _AXIS[name]
+        x = jnp.pad(x, [(0, size if a == axis else 0) for a in range(x.ndim)])
+        return jax.lax.dynamic_slice_in_dim(x, drop, size, axis)
+
+    return {layer: {n: one(n, x) for n, x in kept.items()} for layer, kept in layers.items()}
+
+
+@jax.jit
+def taken(tree: Any, index: Int[Array, "rows"]) -> Any:
+    """Some of the rows, in another order or several times."""
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+@partial(jax.jit, donate_argnames=("past", "logits", "done"))
+def inserted(
+    past: Past,
+    logits: Any,
+    done: Any,
+    new: Past,
+    new_logits: Any,
+    of: Any,
+    to: Any,
+    starts: Mapping[str, Any],
+) -> tuple[Past, Any, Any]:
+    """Fresh rows `of` the prefilled ones put at places `to`, their last slot just before the start. What the
+    places held before is overwritten as far as the new rows reach, and out of sight beyond."""
+
+    def one(name: str, x: Array, y: Array, start: Any) -> Array:
+        axis = _AXIS[name]
+        rows = jax.lax.dynamic_update_slice_in_dim(x[to], y[of], start - y.shape[axis], axis)
+        return x.at[to].set(rows)
+
+    put = {
+        kind: {
+            layer: {n: one(n, x, new[kind][layer][n], starts[kind]) for n, x in kept.items()}
+            for layer, kept in past[kind].items()
+        }
+        for kind in KINDS
+    }
+    return put, logits.at[to].set(new_logits[of]), done.at[to].set(False)
+
+
+def written(past: Past, own: Layers, starts: Mapping[str, Any]) -> Past:
+    """The past with a chunk's own keys and values in the slots from the start on."""
+    return {
+        kind: {
+            layer: {
+                n: jax.lax.dynamic_update_slice_in_dim(x, own[layer][n], starts[kind], _AXIS[n])
+                for n, x in kept.items()
+            }
+            for layer, kept in past[kind].items()
+        }
+        for kind in KINDS
+    }
