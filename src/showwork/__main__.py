@@ -8,18 +8,22 @@ import sys
 
 # Verbs that compute.
 _COMPUTE = {"run", "pretrain", "eval", "ablate", "preflight", "export"}
-_HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# Large pages, and what is freed is kept: XLA asks for the same large buffers at every step.
+_ALLOCATOR = ":".join(
+    f"glibc.malloc.{name}"
+    for name in ("hugetlb=1", "arena_max=1", "mmap_max=0", "trim_threshold=1000000000000")
+)
 
 
 def start() -> None:
     """Run the command line and exit with its code.
 
-    Verbs that compute begin a second time with huge pages for the allocator: XLA's buffers are mapped and
-    unmapped at every step, and on a CPU the page faults of a training step cost as much as its arithmetic.
-    glibc reads this setting only when a process begins.
+    Verbs that compute begin a second time with an allocator that keeps its memory: XLA's buffers are mapped
+    and unmapped at every step otherwise, and on a CPU the page faults of a training step cost as much as its
+    arithmetic. glibc reads these settings only when a process begins.
     """
     if _COMPUTE & set(sys.argv[1:2]) and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = _HUGE_PAGES
+        os.environ["GLIBC_TUNABLES"] = _ALLOCATOR
         os.execv(sys.executable, [sys.executable, "-m", "showwork", *sys.argv[1:]])
     from showwork.cli import main
     from showwork.process import one_of_several

@@ -227,7 +227,8 @@ class _Batch:
         self.next = some.stop
         distinct = list(dict.fromkeys(self.wanted[r][0] for r in some))
         which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
-        ids = left_pad([self.prompts[p] for p in distinct], self.length, self.pad)[which]
+        own = [self.prompts[p] for p in distinct]
+        ids = left_pad(own, self.length if self.past is None else prompt_length(own), self.pad)[which]
         past, logits = _prefill(self.graph, self.state, self._spread(ids), self.pad)
         at = {p: i for i, p in enumerate(distinct)}
         for place, r in zip(places, some, strict=True):

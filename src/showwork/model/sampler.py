@@ -46,14 +46,17 @@ class Policy:
                 on_done([c for (c,) in self.sample(prompts[start : start + at_once], 1, how)])
             return
 
+        ids = [self.tokenizer.encode_prompt(p.text) for p in prompts]
+        order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))  # neighbours need little padding
+
         def told(rows: list[tuple[int, Decoded]]) -> None:
-            on_done([self._completions(prompts[i], [row])[0] for i, row in rows])
+            on_done([self._completions(prompts[order[k]], [row])[0] for k, row in rows])
 
         if prompts:
             decode(
                 self.structure,
                 local(merged(self.model)),
-                [self.tokenizer.encode_prompt(p.text) for p in prompts],
+                [ids[i] for i in order],
                 1,
                 how,
                 pad=self.tokenizer.pad,
