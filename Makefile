@@ -32,7 +32,17 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: $(READY)
+# Side by side with other libraries: those that want torch have an environment of their own.
+PEERS := build/trl/.ready
+$(PEERS): bench/contenders/requirements-trl.txt
+	$(PYTHON) -m venv build/trl
+	build/trl/bin/python -m pip install --quiet --no-compile -r bench/contenders/requirements-trl.txt
+	touch $(PEERS)
+
+runs/tiny/evaluate/summary.json:
+	$(MAKE) run
+
+bench: $(READY) $(PEERS) runs/tiny/evaluate/summary.json
 	@for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 format: $(READY)

@@ -1,4 +1,5 @@
-"""Speed side by side: our rollout, GRPO step, SFT step and evaluation against Tunix's own, transformers', peft's and TRL's.
+"""Speed side by side: our rollout, GRPO step, SFT step and evaluation against Tunix's own, those of
+transformers and peft, and TRL's.
 
     python bench/speed.py [RUN] [--only rollout,grpo] [--repeats 5] [--without trl] [--json FILE]
 
@@ -6,8 +7,9 @@ RUN is a finished run of recipes/tiny.yaml (`make run`; runs/tiny without): its 
 exported, is the checkpoint that every contender loads, so that completions have the lengths that a trained
 policy gives them; its dev tasks are the prompts. Where a case says "to the end" nothing ends a completion.
 Each contender is a process of its own, warmed up first; the repeats are interleaved, one contender at a time,
-the others idle. Printed are medians of seconds with the least and the most, and ratios of medians; nothing is
-compared over two invocations. TRL runs in an environment of its own (`make build/trl`).
+the others idle. All get the allocator's settings that the command gives itself (`showwork/__main__.py`).
+Printed are medians of seconds with the least and the most, and ratios of medians; nothing is compared over
+two invocations. What needs torch runs in an environment of its own (`make build/trl/.ready`).
 
 What the contenders do is in `bench/contenders/`; each says in its docstring what it was given that it need
 not have had, and what it does not do.
@@ -17,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import select
 import statistics
 import subprocess
 import sys
@@ -27,11 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "contenders"))
+from contenders.worker import Done, Spec
 
-from worker import Done, Spec
-
+from showwork.__main__ import ALLOCATOR
 from showwork.model.tokenizer import load_tokenizer
 from showwork.policies import tasks_of
 from showwork.record import task_row
@@ -39,8 +40,9 @@ from showwork.run import Run, read_run
 from showwork.trace import prompt
 from showwork.train.sft import examples
 
+HERE = Path(__file__).parent
 OWN = Path(sys.executable)
-TRL = HERE.parent / "build" / "trl" / "bin" / "python"  # `make build/trl`
+TRL = HERE.parent / "build" / "trl" / "bin" / "python"  # `make build/trl/.ready`
 PEERS = {  # what a contender is called: its file, its interpreter
     "showwork": ("ours.py", OWN),
     "tunix": ("tunix_stock.py", OWN),
@@ -83,6 +85,7 @@ CASES = (
 PROMPTS, GROUP, MAX_TOKENS = 16, 8, 256  # the trained policy writes about a third of this
 WORST_TOKENS = 128
 EVALUATED = 512
+PATIENCE = 600  # seconds for one word of a contender
 
 
 def spec(run: Run, folder: Path, case: Case) -> Spec:
@@ -120,7 +123,7 @@ class Contender:
     def __init__(self, name: str, given: Path, log: Path):
         file, python = PEERS[name]
         self.name, self.log = name, log
-        env = {**os.environ, "PYTHONPATH": str(HERE.parent / "src"), "PYTHONUNBUFFERED": "1"}
+        env = {**os.environ, "PYTHONPATH": str(HERE.parent / "src"), "GLIBC_TUNABLES": ALLOCATOR}
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 [str(python), str(HERE / "contenders" / file), str(given)],
@@ -134,9 +137,10 @@ class Contender:
 
     def read(self) -> Any:
         assert self.process.stdout
-        line = self.process.stdout.readline()
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        line = self.process.stdout.readline() if ready else ""
         if not line:
-            raise RuntimeError(f"{self.name} ended: {self.log.read_text()[-2000:]}")
+            raise RuntimeError(f"{self.name} ended, or said nothing for long: {self.log.read_text()[-2000:]}")
         return json.loads(line)
 
     def go(self) -> Any:
@@ -148,7 +152,10 @@ class Contender:
     def close(self) -> None:
         assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait(60)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 def contest(
@@ -183,8 +190,9 @@ def table(case: Case, result: dict[str, Any]) -> list[str]:
         ratio = "" if name == "showwork" else f"{statistics.median(seconds) / ours:.2f}x"
         goal = "" if name == "showwork" or case.goal is None else f"goal {case.goal}"
         lines.append(
-            f"{case.name:20} {name:13} {statistics.median(seconds):7.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
-            f"  {rate:7.0f} tokens/s  mean length {mean:5.1f}  {ratio:>7} {goal}"
+            f"{case.name:20} {name:13} {statistics.median(seconds):7.2f} s"
+            f" ({min(seconds):.2f} to {max(seconds):.2f})  {rate:7.0f} tokens/s"
+            f"  mean length {mean:5.1f}  {ratio:>7} {goal}"
         )
     return lines
 

@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding
 
 from model_fixtures import INSTRUCTION, lora, tasks, texts, tokenizer
 from showwork.data.difficulty import Draws
-from showwork.model.decode import structure
+from showwork.model.chunk import structure
 from showwork.model.hosts import decode_shared, join
 from showwork.model.lora import adapter, merged, without
 from showwork.model.mesh import device_mesh, local, place, put, weights_sharding

@@ -29,8 +29,9 @@ from model_files import (
     write,
 )
 from model_fixtures import TUNIX, VOCABULARY, lora, micro, tokenizer, tokenizer_model
+from showwork.model.chunk import structure
 from showwork.model.config import config_json, read_config
-from showwork.model.decode import decode, structure
+from showwork.model.decode import decode
 from showwork.model.layout import layout
 from showwork.model.load import fingerprint, load, save
 from showwork.model.logprobs import attention

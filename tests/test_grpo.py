@@ -16,7 +16,8 @@ from tunix.rl.grpo.grpo_learner import GRPOConfig
 
 from model_fixtures import INSTRUCTION, TUNIX, logprobs, lora, tasks, tokenizer
 from showwork.data.difficulty import Draws
-from showwork.model.decode import Decoded, decode, structure
+from showwork.model.chunk import structure
+from showwork.model.decode import Decoded, decode
 from showwork.model.lora import adapter, merged, without
 from showwork.recipe import Grpo
 from showwork.score.groups import spread

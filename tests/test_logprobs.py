@@ -14,8 +14,9 @@ from tunix.models.gemma3.model import RematConfig
 
 from model_fixtures import TUNIX, config, lora, micro
 from showwork.model import logprobs as module
+from showwork.model.chunk import structure
 from showwork.model.config import Config
-from showwork.model.decode import decode, structure
+from showwork.model.decode import decode
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import chosen_logprobs, group_logprobs, token_logprobs
 from showwork.model.lora import adapter as adapter_arrays

@@ -15,7 +15,8 @@ from flax import nnx
 
 from model_files import gemma2_tokenizer_model
 from model_fixtures import TUNIX, VOCABULARY, tokenizer_model
-from showwork.model.decode import decode, left_pad, structure
+from showwork.model.chunk import structure
+from showwork.model.decode import decode, left_pad
 from showwork.model.gemma import Gemma
 from showwork.model.load import Base, load
 from showwork.model.logprobs import attention, group_logprobs, token_logprobs

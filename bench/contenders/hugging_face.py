@@ -2,7 +2,7 @@
 
 Given: PyTorch's own attention (the default; eager took a quarter more time), inference mode, all rows of a
 rollout in one batch with the default cache, a fused optimizer. Tried and not faster, in processor time of one
-thread: a static cache (within a tenth), a static cache compiled by way of `CompileConfig` (twice the time,
+thread: a static cache (no faster), a static cache compiled by way of `CompileConfig` (twice the time,
 without its compilation), prompts repeated by hand in place of `num_return_sequences` (the same).
 
 Not done: rows that have ended stay in the batch until the last has, as `generate` does it; no trainer's

@@ -1,8 +1,8 @@
 """Tunix as its documentation sets it up: vanilla rollout, GRPO learner, PeftTrainer with its default loss.
 
 Given what it need not have had: all prompts of a step decoded together (by default only a micro-batch's), no
-copy of the policy for its agents, no text in its metrics, its progress bar off. Its rewards are the lengths of
-the texts, so that nothing is spent on them. Completions lose their end token, as it does.
+copy of the policy for its agents, no text in its metrics, its progress bar off. Its rewards are the lengths
+of the texts, so that nothing is spent on them. Completions lose their end token, as it does.
 """
 
 import logging

@@ -84,8 +84,8 @@ def stepped(run: Callable[[Callable[[Done], None]], object]) -> Once:
 
 def serve(make: dict[str, Callable[[Spec], Once]], about: dict[str, str]) -> None:
     """Be a contender: `make[kind](spec)` gives what does the work, called with the number of the repeat,
-    which it may use as a seed. The spec is the file that is the first argument. Libraries may print what they like:
-    their standard output goes to standard error."""
+    which it may use as a seed. The spec is the file that is the first argument. Libraries may print what they
+    like: their standard output goes to standard error."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     spec: Spec = json.loads(Path(sys.argv[1]).read_text())

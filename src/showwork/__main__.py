@@ -9,7 +9,7 @@ import sys
 # Verbs that compute.
 _COMPUTE = {"run", "pretrain", "eval", "ablate", "preflight", "export"}
 # Large pages, and what is freed is kept: XLA asks for the same large buffers at every step.
-_ALLOCATOR = ":".join(
+ALLOCATOR = ":".join(
     f"glibc.malloc.{name}"
     for name in ("hugetlb=1", "arena_max=1", "mmap_max=0", "trim_threshold=1000000000000")
 )
@@ -23,7 +23,7 @@ def start() -> None:
     arithmetic. glibc reads these settings only when a process begins.
     """
     if _COMPUTE & set(sys.argv[1:2]) and sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = _ALLOCATOR
+        os.environ["GLIBC_TUNABLES"] = ALLOCATOR
         os.execv(sys.executable, [sys.executable, "-m", "showwork", *sys.argv[1:]])
     from showwork.cli import main
     from showwork.process import one_of_several

@@ -6,42 +6,26 @@ waits, and where none waits the batch shrinks to the next smaller bucket, so tha
 that are done; the past has room for what is held and not for what may come (`past.py`). Batches have 16, 32,
 64, … rows, so that few shapes are compiled. The noise of a row depends on (seed, prompt, sample, position)
 alone, hence not on its neighbours, on when it got its place, nor on the shrinking.
-Text, prompts and the engine's interfaces are elsewhere (`sampler.py`, `rollout.py`).
+The compiled programs are `chunk.py`; text, prompts and the engine's interfaces are elsewhere (`sampler.py`,
+`rollout.py`).
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from showwork.model.config import Config
-from showwork.model.gemma import Gemma
-from showwork.model.logprobs import attention
+from showwork.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
 from showwork.model.mesh import spread_rows
-from showwork.model.past import (
-    FAR,
-    KINDS,
-    NEAR,
-    Past,
-    by_kind,
-    inserted,
-    moved,
-    room,
-    size_of,
-    taken,
-    written,
-)
+from showwork.model.past import FAR, NEAR, Past, inserted, moved, room, size_of, slack, taken
 from showwork.types import Sampling
 
-CHUNK = 16  # decode steps between two looks of the host
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 _FREE = 4  # rows that wait get their places when one in so many is free
@@ -75,19 +59,6 @@ def left_pad(prompts: Sequence[Sequence[int]], length: int, pad: int) -> Int[np.
 OnDone = Callable[[list[tuple[int, Decoded]]], None]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Structure:
-    """A model's graph without its weights, hashed by identity: what compiled functions are keyed by. Keep one
-    for as long as the model's shape stays the same, or everything compiles again."""
-
-    graph: Any
-    config: Config
-
-
-def structure(model: Gemma) -> Structure:
-    return Structure(nnx.graphdef(model), model.config)
-
-
 def decode(
     graph: Structure,
     state: Any,
@@ -114,7 +85,7 @@ def decode(
     tokens = np.full((len(wanted), chunks * CHUNK), pad, np.int32)
     logprobs = np.zeros(tokens.shape, np.float32)
     made = np.zeros(len(wanted), np.int32)
-    settings = _Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
+    settings = Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
     batch = _Batch(graph, state, prompts, wanted, how.seed, pad, at_once or len(wanted))
 
     rows: list[Decoded | None] = [None] * len(wanted)  # those that are done
@@ -150,17 +121,6 @@ def decode(
     if on_done is not None and told:
         on_done(told)
     return so_far()
-
-
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """What a compiled chunk is specialised to."""
-
-    greedy: bool
-    top_k: int
-    top_p: float
-    ends: tuple[int, ...]
-    pad: int
 
 
 class _Batch:
@@ -201,11 +161,11 @@ class _Batch:
             self._keep(bucket)
         return bool((self.rows >= 0).any())
 
-    def start(self, temperature: float, settings: _Settings) -> tuple[Array, Array, Array]:
+    def start(self, temperature: float, settings: Settings) -> tuple[Array, Array, Array]:
         """Begin to decode a chunk: the ids and log-probabilities by row, and which rows are done. The device
         works on until one of them is read."""
         self._make_room()
-        (self.past, self.logits, self.done), tokens, logprobs = _chunk(
+        (self.past, self.logits, self.done), tokens, logprobs = chunk(
             self.graph,
             self.state,
             (self.past, self.logits, self.done),
@@ -229,7 +189,7 @@ class _Batch:
         which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
         own = [self.prompts[p] for p in distinct]
         ids = left_pad(own, self.length if self.past is None else prompt_length(own), self.pad)[which]
-        past, logits = _prefill(self.graph, self.state, self._spread(ids), self.pad)
+        past, logits = prefill(self.graph, self.state, self._spread(ids), self.pad)
         at = {p: i for i, p in enumerate(distinct)}
         for place, r in zip(places, some, strict=True):
             p, sample = self.wanted[r]
@@ -250,7 +210,7 @@ class _Batch:
             starts = {kind: np.int32(start) for kind, start in self.starts.items()}
             put = inserted(self.past, self.logits, self.done, past, logits, of, to, starts)
             self.past, self.logits, self.done = self._spread(put)
-        self.keys = self._spread(_row_keys(self.seed, *self.origin))
+        self.keys = self._spread(row_keys(self.seed, *self.origin))
 
     def _keep(self, bucket: int) -> None:
         """A smaller batch of the rows that are left; its spare rows repeat them and are ignored."""
@@ -277,7 +237,7 @@ class _Batch:
                 continue
             seen = min(longest, window - 1) if kind == NEAR else longest
             drop = max(0, start - max(seen, keep))
-            size = room(start - drop + CHUNK, window + 4 * CHUNK if kind == NEAR else None)
+            size = room(start - drop + CHUNK, slack(window, CHUNK) if kind == NEAR else None)
             past[kind] = moved(past[kind], np.int32(drop), max(size, held))
             self.starts = {**self.starts, kind: start - drop}
             if kind == FAR:
@@ -294,109 +254,3 @@ def _cut(tokens: np.ndarray, logprobs: np.ndarray, ends: tuple[int, ...]) -> Dec
     at = np.flatnonzero(np.isin(tokens, ends))
     stop = int(at[0]) + 1 if len(at) else len(tokens)
     return Decoded(tokens[:stop].copy(), logprobs[:stop].copy(), bool(len(at)))
-
-
-@partial(jax.jit, static_argnames=("graph", "pad"))
-def _prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int) -> tuple[Past, Any]:
-    """Keys and values of the prompts, and logits of the last token."""
-    model = nnx.merge(graph.graph, state)
-    positions, mask = attention(rows != pad)
-    nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
-    logits, past = model(rows, positions, nothing, mask, decode_only_last_token=True)
-    return by_kind(past, graph.config), logits[:, -1].astype(jnp.float32)
-
-
-@jax.jit
-def _row_keys(seed: Any, prompts: Any, samples: Any) -> Key[Array, "rows"]:
-    def one(prompt: Any, sample: Any) -> Any:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), prompt), sample)
-
-    return jax.vmap(one)(prompts, samples)
-
-
-@partial(jax.jit, static_argnames=("graph", "settings"), donate_argnames=("carry",))
-def _chunk(
-    graph: Structure,
-    state: Any,
-    carry: Any,
-    keys: Key[Array, "rows"],
-    shift: Int[Array, "rows"],
-    starts: dict[str, Int[Array, ""]],
-    temperature: Float[Array, ""],
-    settings: _Settings,
-) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
-    """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled.
-
-    The past (of a kind, the slots before its start) stays as it is while the chunk runs; the chunk's own keys
-    and values are collected in small buffers and written into it at the end. A slot's position is the slot
-    plus the row's `shift`, in the near past by as much more as its start is smaller.
-    """
-    ends = jnp.array(settings.ends)
-    past, logits, done = carry
-    key_positions, held = {}, {}
-    for kind in KINDS:
-        size, start = size_of(past[kind]), starts[kind]
-        slots = jnp.concatenate([jnp.arange(size), start + jnp.arange(CHUNK)])
-        key_positions[kind] = slots + (shift + starts[FAR] - start)[:, None]
-        filled = (slots < start) | (jnp.arange(size + CHUNK) >= size)
-        held[kind] = (key_positions[kind] >= 0) & filled
-    flat = {name: layer for kind in KINDS for name, layer in past[kind].items()}
-    buffers = {
-        name: {"k": jnp.zeros_like(layer["k"][..., :CHUNK]), "v": jnp.zeros_like(layer["v"][:, :, :CHUNK])}
-        for name, layer in flat.items()
-    }
-
-    def step(carry: Any, t: Int[Array, ""]) -> Any:
-        buffers, logits, done = carry
-        position = starts[FAR] + t + shift
-        scaled = jax.nn.log_softmax(logits / temperature)
-        # Padding is never chosen: whoever reads the row again would take it for no token at all.
-        choices = scaled.at[:, settings.pad].set(-jnp.inf)
-        if not settings.greedy:
-            choices = _truncate(choices, settings) + jax.vmap(
-                lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:])
-            )(keys, position)
-        token = _argmax(choices)
-        logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
-        token = jnp.where(done, settings.pad, token)
-        done = done | jnp.any(token[:, None] == ends, 1)
-        cache = {
-            name: {**layer, "new_k": buffers[name]["k"], "new_v": buffers[name]["v"], "at": t}
-            for name, layer in flat.items()
-        }
-
-        def seen(kind: str) -> Any:
-            return (held[kind] & (key_positions[kind] <= position[:, None]))[:, None, :], key_positions[kind]
-
-        model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
-        mask, positions = seen(FAR)
-        logits, buffers = model(
-            token[:, None], position[:, None], cache, mask, key_positions=positions, near=seen(NEAR)
-        )
-        return (buffers, logits[:, 0].astype(jnp.float32), done), (token, logprob)
-
-    carry, (tokens, logprobs) = jax.lax.scan(step, (buffers, logits, done), jnp.arange(CHUNK))
-    buffers, logits, done = carry
-    return (written(past, buffers, starts), logits, done), tokens.T, logprobs.T
-
-
-def _argmax(x: Float[Array, "rows vocabulary"]) -> Int[Array, "rows"]:
-    """`jnp.argmax` in two reductions of one operand: XLA's CPU backend does not vectorise the one of two."""
-    at = jnp.where(x == x.max(axis=1, keepdims=True), jnp.arange(x.shape[1]), x.shape[1])
-    return jnp.minimum(at.min(axis=1), x.shape[1] - 1).astype(jnp.int32)
-
-
-def _truncate(
-    logprobs: Float[Array, "rows vocabulary"], settings: _Settings
-) -> Float[Array, "rows vocabulary"]:
-    """Keep the top-k pieces, and of those the smallest set whose probability reaches top-p."""
-    if settings.top_k:
-        kth = jax.lax.top_k(logprobs, min(settings.top_k, logprobs.shape[1]))[0][:, -1:]
-        logprobs = jnp.where(logprobs < kth, -jnp.inf, logprobs)
-    if settings.top_p < 1:
-        ordered = jnp.sort(logprobs, axis=1, descending=True)
-        before = jnp.cumsum(jnp.exp(ordered), axis=1) - jnp.exp(ordered)
-        inside = (before < settings.top_p).at[:, 0].set(True)  # the likeliest piece always is
-        least = jnp.min(jnp.where(inside, ordered, jnp.inf), axis=1, keepdims=True)
-        logprobs = jnp.where(logprobs < least, -jnp.inf, logprobs)
-    return logprobs

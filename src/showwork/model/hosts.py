@@ -20,7 +20,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from showwork.model.decode import Decoded, Structure, decode
+from showwork.model.chunk import Structure
+from showwork.model.decode import Decoded, decode
 from showwork.model.mesh import mesh_of
 from showwork.types import Sampling
 

@@ -51,6 +51,22 @@ def room(slots: int, most: int | None = None) -> int:
     return size if most is None else min(size, max(most, slots))
 
 
+def slack(window: int, chunk: int) -> int:
+    """The most slots that layers with that window have: some chunks more than they look at, so that they are
+    not moved before every chunk."""
+    return window + 4 * chunk
+
+
+def at_most(longest: int, chunk: int, window: int) -> dict[str, int]:
+    """The slots that decoding in chunks comes to, by kind, where the longest row has so many ids.
+
+    >>> at_most(1024, 16, 512)
+    {'far': 1024, 'near': 576}
+    """
+    near = min(longest, window - 1 + chunk)
+    return {FAR: room(longest), NEAR: room(near, slack(window, chunk))}
+
+
 @partial(jax.jit, static_argnames=("size",))
 def moved(layers: Layers, drop: Int[Array, ""], size: int) -> Layers:
     """The same without the first `drop` slots, as `size` slots in all."""

@@ -15,7 +15,8 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 
-from showwork.model.decode import Structure, left_pad, prompt_length, structure
+from showwork.model.chunk import Structure, structure
+from showwork.model.decode import left_pad, prompt_length
 from showwork.model.export import arrays_of, read_peft, read_tunix
 from showwork.model.gemma import Gemma
 from showwork.model.load import Base, load

@@ -13,7 +13,8 @@ import numpy as np
 from flax import nnx
 from tunix.rl.rollout.base_rollout import BaseRollout, RolloutConfig, RolloutOutput
 
-from showwork.model.decode import Decoded, left_pad, prompt_length, structure
+from showwork.model.chunk import structure
+from showwork.model.decode import Decoded, left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.hosts import decode_shared
 from showwork.model.logprobs import token_logprobs

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import jax
 
-from showwork.model.decode import Decoded, Structure, decode, structure
+from showwork.model.chunk import Structure, structure
+from showwork.model.decode import Decoded, decode
 from showwork.model.gemma import Gemma
 from showwork.model.hosts import decode_shared
 from showwork.model.lora import merged, without

@@ -13,9 +13,10 @@ from typing import Any
 from showwork.plan.devices import EFFICIENCY, Device, Dtype
 from showwork.plan.lengths import Lengths
 
-CHUNK = 16  # decode steps between two looks of the host; `model/decode.py` has the same (a test)
-FEWEST = 16  # rows of its smallest batch; likewise
+CHUNK = 16  # decode steps between two looks of the host; `model/chunk.py` has the same (a test)
+FEWEST = 16  # rows of the smallest batch; likewise `model/decode.py`
 PADDED = 32  # prompts and completions are padded to multiples of this; likewise
+_LEAST = 64  # positions; likewise `model/past.py`
 _SAMPLING = 8  # times that a decode step reads or writes its logits in float32
 
 
@@ -112,9 +113,9 @@ class Machine:
 
     def decoding(self, prompts: int, n: int, length: int, most: int, lengths: Lengths) -> float:
         """Seconds to sample `n` completions of each of so many prompts: the prefill, then steps whose rows
-        become fewer as they end (`model/decode.py`), each as long as its bytes or its operations take."""
+        become fewer as they end (`model/decode.py`) over a past that grows, each as long as its bytes or its
+        operations take. That layers with a window have less of a past is left out."""
         seconds = self.compute(self.shape.forward(bucket(prompts) * length, length)) + self.gathering(1)
-        size = length + math.ceil(most / CHUNK) * CHUNK
         rows = prompts * n
         held = bucket(rows)
         longest = lengths.longest(rows)
@@ -122,7 +123,7 @@ class Machine:
             if begin >= longest:
                 break
             held = min(held, bucket(max(1, math.ceil(rows * lengths.alive(begin)))))
-            seconds += CHUNK * self.step(held, size)
+            seconds += CHUNK * self.step(held, room(length + begin + CHUNK))
         return seconds
 
     def step(self, rows: int, size: int) -> float:
@@ -135,6 +136,12 @@ class Machine:
         operations = own * (2 * s.linear + 2 * s.table + 4 * s.layers * s.heads * s.head * size)
         slower = max(held / self.device.bandwidth, operations / self.device.rate(self.dtype))
         return slower / EFFICIENCY[self.device.family].decode
+
+
+def room(slots: int) -> int:
+    """Positions that the past has room for when it holds so many (`model/past.py` has the same; a test)."""
+    power = max(_LEAST, 1 << (slots - 1).bit_length())
+    return power * 3 // 4 if power > _LEAST and slots <= power * 3 // 4 else power
 
 
 def bucket(rows: int) -> int:

@@ -28,13 +28,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tunix.models.gemma3.model import RematConfig
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from showwork.model import decode
+from showwork.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys, structure
 from showwork.model.config import Config
 from showwork.model.gemma import Gemma
 from showwork.model.keys import Keys
 from showwork.model.known import shape_of
 from showwork.model.lora import add_lora
 from showwork.model.mesh import device_mesh, rows_sharding, weights_sharding
+from showwork.model.past import at_most, moved
 from showwork.train.engine import keep_base
 from showwork.train.ledger import Ledger
 from showwork.train.loss import Examples, grouped, policy_loss
@@ -55,7 +56,7 @@ class Shapes:
     adapter: Any
     rest: Any
     mesh: Mesh
-    plain: decode.Structure  # the same model without an adapter
+    plain: Structure  # the same model without an adapter
     merged: Any  # and its arrays, whole on every device, as decoding has them
 
 
@@ -135,7 +136,7 @@ def _shapes(config: Config, asked: Mapping[str, Any]) -> Shapes:
         _copied(mesh, adapter),
         jax.tree.map(spread, rest),
         mesh,
-        decode.structure(plain),
+        structure(plain),
         _copied(mesh, nnx.state(plain)),
     )
 
@@ -239,29 +240,35 @@ def _reference(shapes: Shapes, size: Mapping[str, Any]) -> Program:
 
 
 def _prefill(shapes: Shapes, size: Mapping[str, Any]) -> Program:
-    """`rows` prompts of `length` tokens, with room for `size` positions."""
+    """`rows` prompts of `length` tokens."""
     rows = _rows(shapes.mesh, _int(size["rows"], size["length"]))
-    lowered = decode._prefill.lower(shapes.plain, shapes.merged, rows, _PAD, size=size["size"])
-    return Program(lowered, shapes.merged, _past(shapes, size)[0])
+    made = jax.eval_shape(partial(prefill, shapes.plain, pad=_PAD), shapes.merged, rows)
+    lowered = prefill.lower(shapes.plain, shapes.merged, rows, _PAD)
+    return Program(lowered, shapes.merged, _rows(shapes.mesh, made)[0])
 
 
 def _chunk(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     """One chunk of decoding for `rows` rows with `size` positions."""
     rows = size["rows"]
     past, logits = _past(shapes, size)
-    keys = jax.eval_shape(decode._row_keys, _shape(jnp.uint32), *[_shape(jnp.uint32, rows)] * 2)
+    keys = jax.eval_shape(row_keys, _shape(jnp.uint32), *[_shape(jnp.uint32, rows)] * 2)
     done, keys, shift = _rows(shapes.mesh, (_shape(jnp.bool_, rows), keys, _int(rows)))
-    settings = decode._Settings(size["greedy"], 0, 1.0, _ENDS, _PAD)
-    scalars = _shape(jnp.int32), _shape(jnp.float32)
+    settings = Settings(size["greedy"], 0, 1.0, _ENDS, _PAD)
+    scalars = dict.fromkeys(past, _shape(jnp.int32)), _shape(jnp.float32)
     of = (shapes.plain, shapes.merged, (past, logits, done), keys, shift, *scalars, settings)
-    return Program(decode._chunk.lower(*of), (shapes.merged, past))
+    return Program(chunk.lower(*of), (shapes.merged, past))
 
 
 def _past(shapes: Shapes, size: Mapping[str, Any]) -> Any:
-    """Keys and values as a prefill leaves them, and the last logits."""
-    prefill = partial(decode._prefill, shapes.plain, pad=_PAD, size=size["size"])
-    made = jax.eval_shape(prefill, shapes.merged, _int(size["rows"], size["length"]))
+    """Keys and values with all the room that decoding comes to, and the last logits."""
+    made = jax.eval_shape(partial(_grown, shapes.plain, size["size"]), shapes.merged, _int(size["rows"], 1))
     return _rows(shapes.mesh, made)
+
+
+def _grown(graph: Any, size: int, state: Any, rows: Any) -> Any:
+    past, logits = prefill(graph, state, rows, _PAD)
+    slots = at_most(size, CHUNK, graph.config.sliding_window_size or 0)
+    return {kind: moved(layers, jnp.int32(0), slots[kind]) for kind, layers in past.items()}, logits
 
 
 KINDS: dict[str, Callable[[Shapes, Mapping[str, Any]], Program]] = {

@@ -1,0 +1,152 @@
+"""The compiled programs of decoding: the prefill of prompts, and a chunk of decode steps.
+
+What a batch is made of, how long it lives and what is read from it is the host's business (`decode.py`); how
+keys and values are kept is `past.py`.
+"""
+# ruff: noqa: F722, F821 (shapes in annotations are strings)
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from showwork.model.config import Config
+from showwork.model.gemma import Gemma
+from showwork.model.logprobs import attention
+from showwork.model.past import FAR, KINDS, NEAR, Past, by_kind, size_of, written
+
+CHUNK = 16  # decode steps between two looks of the host
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Structure:
+    """A model's graph without its weights, hashed by identity: what compiled functions are keyed by. Keep one
+    for as long as the model's shape stays the same, or everything compiles again."""
+
+    graph: Any
+    config: Config
+
+
+def structure(model: Gemma) -> Structure:
+    return Structure(nnx.graphdef(model), model.config)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a compiled chunk is specialised to."""
+
+    greedy: bool
+    top_k: int
+    top_p: float
+    ends: tuple[int, ...]
+    pad: int
+
+
+@partial(jax.jit, static_argnames=("graph", "pad"))
+def prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int) -> tuple[Past, Any]:
+    """Keys and values of the prompts, and logits of the last token."""
+    model = nnx.merge(graph.graph, state)
+    positions, mask = attention(rows != pad)
+    nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
+    logits, past = model(rows, positions, nothing, mask, decode_only_last_token=True)
+    return by_kind(past, graph.config), logits[:, -1].astype(jnp.float32)
+
+
+@jax.jit
+def row_keys(seed: Any, prompts: Any, samples: Any) -> Key[Array, "rows"]:
+    def one(prompt: Any, sample: Any) -> Any:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), prompt), sample)
+
+    return jax.vmap(one)(prompts, samples)
+
+
+@partial(jax.jit, static_argnames=("graph", "settings"), donate_argnames=("carry",))
+def chunk(
+    graph: Structure,
+    state: Any,
+    carry: Any,
+    keys: Key[Array, "rows"],
+    shift: Int[Array, "rows"],
+    starts: dict[str, Int[Array, ""]],
+    temperature: Float[Array, ""],
+    settings: Settings,
+) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
+    """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled.
+
+    The past (of a kind, the slots before its start) stays as it is while the chunk runs; the chunk's own keys
+    and values are collected in small buffers and written into it at the end. A slot's position is the slot
+    plus the row's `shift`, in the near past by as much more as its start is smaller.
+    """
+    ends = jnp.array(settings.ends)
+    past, logits, done = carry
+    key_positions, held = {}, {}
+    for kind in KINDS:
+        size, start = size_of(past[kind]), starts[kind]
+        slots = jnp.concatenate([jnp.arange(size), start + jnp.arange(CHUNK)])
+        key_positions[kind] = slots + (shift + starts[FAR] - start)[:, None]
+        filled = (slots < start) | (jnp.arange(size + CHUNK) >= size)
+        held[kind] = (key_positions[kind] >= 0) & filled
+    flat = {name: layer for kind in KINDS for name, layer in past[kind].items()}
+    buffers = {
+        name: {"k": jnp.zeros_like(layer["k"][..., :CHUNK]), "v": jnp.zeros_like(layer["v"][:, :, :CHUNK])}
+        for name, layer in flat.items()
+    }
+
+    def step(carry: Any, t: Int[Array, ""]) -> Any:
+        buffers, logits, done = carry
+        position = starts[FAR] + t + shift
+        scaled = jax.nn.log_softmax(logits / temperature)
+        # Padding is never chosen: whoever reads the row again would take it for no token at all.
+        choices = scaled.at[:, settings.pad].set(-jnp.inf)
+        if not settings.greedy:
+            choices = _truncate(choices, settings) + jax.vmap(
+                lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:])
+            )(keys, position)
+        token = _argmax(choices)
+        logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
+        token = jnp.where(done, settings.pad, token)
+        done = done | jnp.any(token[:, None] == ends, 1)
+        cache = {
+            name: {**layer, "new_k": buffers[name]["k"], "new_v": buffers[name]["v"], "at": t}
+            for name, layer in flat.items()
+        }
+
+        def seen(kind: str) -> Any:
+            return (held[kind] & (key_positions[kind] <= position[:, None]))[:, None, :], key_positions[kind]
+
+        model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
+        mask, positions = seen(FAR)
+        logits, buffers = model(
+            token[:, None], position[:, None], cache, mask, key_positions=positions, near=seen(NEAR)
+        )
+        return (buffers, logits[:, 0].astype(jnp.float32), done), (token, logprob)
+
+    carry, (tokens, logprobs) = jax.lax.scan(step, (buffers, logits, done), jnp.arange(CHUNK))
+    buffers, logits, done = carry
+    return (written(past, buffers, starts), logits, done), tokens.T, logprobs.T
+
+
+def _argmax(x: Float[Array, "rows vocabulary"]) -> Int[Array, "rows"]:
+    """`jnp.argmax` in two reductions of one operand: XLA's CPU backend does not vectorise the one of two."""
+    at = jnp.where(x == x.max(axis=1, keepdims=True), jnp.arange(x.shape[1]), x.shape[1])
+    return jnp.minimum(at.min(axis=1), x.shape[1] - 1).astype(jnp.int32)
+
+
+def _truncate(
+    logprobs: Float[Array, "rows vocabulary"], settings: Settings
+) -> Float[Array, "rows vocabulary"]:
+    """Keep the top-k pieces, and of those the smallest set whose probability reaches top-p."""
+    if settings.top_k:
+        kth = jax.lax.top_k(logprobs, min(settings.top_k, logprobs.shape[1]))[0][:, -1:]
+        logprobs = jnp.where(logprobs < kth, -jnp.inf, logprobs)
+    if settings.top_p < 1:
+        ordered = jnp.sort(logprobs, axis=1, descending=True)
+        before = jnp.cumsum(jnp.exp(ordered), axis=1) - jnp.exp(ordered)
+        inside = (before < settings.top_p).at[:, 0].set(True)  # the likeliest piece always is
+        least = jnp.min(jnp.where(inside, ordered, jnp.inf), axis=1, keepdims=True)
+        logprobs = jnp.where(logprobs < least, -jnp.inf, logprobs)
+    return logprobs
