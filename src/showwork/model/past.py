@@ -19,7 +19,7 @@ from showwork.model.config import Config
 
 FAR, NEAR = KINDS = ("far", "near")  # layers that look at everything, and those with a window
 _AXIS = {"k": 3, "v": 2}  # that of the slots: k [rows, kv, width, slots], v [rows, kv, slots, width]
-_LEAST = 64  # slots
+_LEAST = 128  # slots; fewer would save less time than their programs take to compile
 
 Layers = dict[str, dict[str, Array]]  # k and v by layer
 Past = dict[str, Layers]  # by kind
@@ -40,11 +40,11 @@ def size_of(layers: Layers) -> int:
 
 
 def room(slots: int, most: int | None = None) -> int:
-    """The smallest of 64, 96, 128, 192, 256, ... that holds the slots, so that few shapes are compiled; no
+    """The smallest of 128, 192, 256, 384, 512, ... that holds the slots, so that few shapes are compiled; no
     more than `most`, where that holds them.
 
-    >>> [room(n) for n in (1, 64, 65, 100, 129, 200)], room(520, 576)
-    ([64, 64, 96, 128, 192, 256], 576)
+    >>> [room(n) for n in (1, 128, 129, 193, 257)], room(520, 576)
+    ([128, 128, 192, 256, 384], 576)
     """
     power = max(_LEAST, 1 << (slots - 1).bit_length())
     size = power * 3 // 4 if power > _LEAST and slots <= power * 3 // 4 else power

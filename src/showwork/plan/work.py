@@ -16,7 +16,7 @@ from showwork.plan.lengths import Lengths
 CHUNK = 16  # decode steps between two looks of the host; `model/chunk.py` has the same (a test)
 FEWEST = 16  # rows of the smallest batch; likewise `model/decode.py`
 PADDED = 32  # prompts and completions are padded to multiples of this; likewise
-_LEAST = 64  # positions; likewise `model/past.py`
+_LEAST = 128  # positions; likewise `model/past.py`
 _SAMPLING = 8  # times that a decode step reads or writes its logits in float32
 
 
