@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from showwork.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
 from showwork.model.mesh import spread_rows
-from showwork.model.past import FAR, NEAR, Past, inserted, moved, room, size_of, slack, taken
+from showwork.model.past import FAR, KINDS, NEAR, Past, inserted, moved, room, size_of, slack, taken
 from showwork.types import Sampling
 
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
@@ -230,7 +230,7 @@ class _Batch:
         )  # ids of a row, its prompt's included
         keep = self.length if self.next < len(self.wanted) else 0  # a prompt that waits needs so many slots
         window = self.graph.config.sliding_window_size or 0
-        past = self.past or {}
+        past, starts = dict(self.past or {}), dict(self.starts)
         for kind, start in self.starts.items():
             held = size_of(past[kind])
             if start + CHUNK <= held:
@@ -239,10 +239,10 @@ class _Batch:
             drop = max(0, start - max(seen, keep))
             size = room(start - drop + CHUNK, slack(window, CHUNK) if kind == NEAR else None)
             past[kind] = moved(past[kind], np.int32(drop), max(size, held))
-            self.starts = {**self.starts, kind: start - drop}
+            starts[kind] = start - drop
             if kind == FAR:
                 self.shift = self.shift + np.int32(drop)
-        self.past = past
+        self.past, self.starts = past, starts
 
 
 def _bucket(rows: int) -> int:
