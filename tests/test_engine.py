@@ -115,3 +115,13 @@ def test_a_snapshot_of_another_model_is_refused_and_changes_nothing() -> None:
         with pytest.raises(CheckpointError, match="differs"):
             restore(out, {k: v + 1 if v.dtype == np.float32 else v for k, v in wrong.items()})
         assert all(np.array_equal(before[k], v) for k, v in snapshot(out).items())
+
+
+def test_compilation_is_counted_after_tunix_has_taken_the_listeners_off() -> None:
+    """Its trainer does so whenever it closes: SFT before GRPO."""
+    ledger = Ledger()
+    jax.monitoring.clear_event_listeners()
+    with ledger.phase("update"):
+        jax.jit(lambda x: jnp.sin(x) * 3 + jnp.cumsum(x))(jnp.arange(7.0)).block_until_ready()
+    spent = ledger.take()
+    assert spent["compile"] > 0 and spent["update"] < spent["total"] - spent["compile"] + 1e-6

@@ -145,7 +145,7 @@ class _Batch:
         self.origin = np.zeros(
             (2, size), np.uint32
         )  # the prompt and the sample that a row's noise is made of
-        self.starts = dict.fromkeys(KINDS, self.length)
+        self.starts: dict[str, int] = dict.fromkeys(KINDS, self.length)
         self.past: Past | None = None
         self.logits: Any = None
         self.done: Any = None
@@ -154,10 +154,12 @@ class _Batch:
     def fill(self) -> bool:
         """Give places to rows that wait, where enough are free, or shrink; whether any row is left."""
         free = np.flatnonzero(self.rows < 0)
-        waiting = len(self.wanted) - self.next
-        if waiting and len(free) * _FREE >= len(self.rows):
-            self._admit(free[:waiting])
-        elif not waiting and (bucket := _bucket(len(self.rows) - len(free))) < len(self.rows):
+        # All places at first, then always as many at a time: two sizes of a prefill.
+        unit = len(free) if self.past is None else -(-len(self.rows) // _FREE)
+        while (waiting := len(self.wanted) - self.next) and len(free) >= unit:
+            self._admit(free[: min(unit, waiting)])
+            free = free[unit:]
+        if not waiting and (bucket := _bucket(len(self.rows) - len(free))) < len(self.rows):
             self._keep(bucket)
         return bool((self.rows >= 0).any())
 
@@ -225,9 +227,8 @@ class _Batch:
 
     def _make_room(self) -> None:
         """Room for a chunk in the past, of which what no row looks at any more is let go."""
-        longest = int(
-            self.starts[FAR] + self.shift[self.rows >= 0].max()
-        )  # ids of a row, its prompt's included
+        # The ids of a row, its prompt's included.
+        longest = int(self.starts[FAR] + self.shift[self.rows >= 0].max())
         keep = self.length if self.next < len(self.wanted) else 0  # a prompt that waits needs so many slots
         window = self.graph.config.sliding_window_size or 0
         past, starts = dict(self.past or {}), dict(self.starts)

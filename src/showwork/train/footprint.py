@@ -85,7 +85,8 @@ def footprint(asked: Mapping[str, Any]) -> dict[str, Any]:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []
         for count in asked["layers"] or _counts(config):
-            # Local and global layers hold the same, and two patterns of a Gemma 3 would be twelve layers.
+            # Two patterns of a Gemma 3 would be twelve layers. It has fewer global ones, whose past is
+            # longer, so that its decoding holds less than is said here.
             part = dataclasses.replace(config, num_layers=int(count), pattern="LG")
             shapes = _shapes(part, asked)
             steps: dict[str, Any] = {}
