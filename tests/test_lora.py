@@ -2,13 +2,17 @@
 refused."""
 
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from model_fixtures import TUNIX, base_arrays, logits, lora, micro, texts, tokenizer
-from showwork.model.lora import adapter, load_adapter, merged, save_adapter, set_adapter, without
+from showwork.model.logprobs import token_logprobs
+from showwork.model.lora import adapter, fused, load_adapter, merged, save_adapter, set_adapter, without
 
 pytestmark = TUNIX
 ABOUT = {"stage": "sft", "seed": 3}
@@ -37,6 +41,38 @@ def test_merged_weights_give_the_adapted_models_logits() -> None:
     np.testing.assert_array_equal(
         seen(nnx.merge(nnx.graphdef(without(micro())), merged(micro()))), seen(micro())
     )
+
+
+def test_a_fused_policy_has_the_same_numbers_and_gradients() -> None:
+    """Also for a fresh adapter, where half of the gradients are zero."""
+    pad, rows = tokenizer().pad, np.array([tokenizer().encode_prompt(texts(4)[0])], np.int32)
+    weight = np.random.default_rng(0).normal(size=(1, 20)).astype(np.float32)
+    for moved in (True, False):
+        graph, factors, rest = nnx.split(lora(seed=5, moved=moved, layers=2), nnx.LoRAParam, ...)
+
+        def value(factors: Any, whole: bool, graph: Any = graph, rest: Any = rest) -> Any:
+            model = nnx.merge(graph, factors, rest)
+            return (
+                token_logprobs(fused(model) if whole else model, jnp.asarray(rows), pad, 20) * weight
+            ).sum()
+
+        (a, plain), (b, ours) = (
+            jax.jit(jax.value_and_grad(value), static_argnums=1)(factors, whole) for whole in (False, True)
+        )
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+        for x, y in zip(jax.tree.leaves(plain), jax.tree.leaves(ours), strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-4 * max(1.0, float(np.abs(x).max())))
+
+
+def test_only_a_small_policy_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = lora(seed=5, layers=2)
+    assert fused(model) is not model and not nnx.to_flat_state(nnx.state(fused(model), nnx.LoRAParam))
+    assert fused(micro(layers=2)) is micro(layers=2)  # without an adapter
+    again = lora(seed=5, layers=2)
+    again.remat = True
+    assert fused(again) is again
+    monkeypatch.setattr("showwork.model.lora._SMALL", 100)
+    assert fused(model) is model
 
 
 def test_the_base_is_shared_and_the_adapter_is_copied() -> None:

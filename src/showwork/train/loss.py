@@ -20,6 +20,7 @@ from tunix.rl.common import TrainExample
 
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import group_logprobs
+from showwork.model.lora import fused
 from showwork.model.mesh import fetch, spread_rows
 
 LOSS = "showwork"  # our name in Tunix's registry of policy losses
@@ -66,7 +67,7 @@ def grouped(
     temperature: float,
 ) -> Float[Array, "rows last"]:
     """Log-probabilities of completions that come in groups of `size` rows with the same prompt."""
-    return group_logprobs(model, prompts[::size], completions, pad, temperature)
+    return group_logprobs(fused(model), prompts[::size], completions, pad, temperature)
 
 
 def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable[[Any, Any], np.ndarray]:

@@ -18,6 +18,7 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import token_logprobs
+from showwork.model.lora import fused
 from showwork.model.mesh import device_mesh, place, spread_rows
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Sft
@@ -106,7 +107,7 @@ def _batch(rows: Sequence[Example], pad: int, weight: float) -> Batch:
 
 def loss(model: Any, tokens: Array, weight: Array, pad: int) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Weighted negative log-likelihood in nats; with uniform weights summing to one, the mean over tokens."""
-    logprobs = token_logprobs(model, tokens, pad, tokens.shape[1] - 1)
+    logprobs = token_logprobs(fused(model), tokens, pad, tokens.shape[1] - 1)
     value = -jnp.sum(logprobs * weight[:, 1:])
     return value, {"loss": value}
 
