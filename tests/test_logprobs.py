@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,13 +15,14 @@ from tunix.models.gemma3.model import RematConfig
 
 from model_fixtures import TUNIX, config, lora, micro
 from showwork.model import logprobs as module
-from showwork.model.chunk import structure
+from showwork.model.chunk import Settings, chunk, prefill, row_keys, structure
 from showwork.model.config import Config
 from showwork.model.decode import decode
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import chosen_logprobs, group_logprobs, token_logprobs
 from showwork.model.lora import adapter as adapter_arrays
 from showwork.model.lora import add_lora, merged, set_adapter, without
+from showwork.model.past import moved
 from showwork.model.tiny import fresh
 from showwork.types import Sampling
 
@@ -160,6 +162,30 @@ def test_no_array_has_positions_and_the_vocabulary(wide: tuple[Any, Any], which:
     assert [262_144, 32] in sizes  # the embedding: the program was read
     assert max(math.prod(s) for s in sizes if s != [262_144, 32]) <= 1 << 26
     assert program.memory_analysis().temp_size_in_bytes < 3 << 30
+
+
+def test_decoding_has_no_array_of_positions_by_the_vocabulary() -> None:
+    """In prefill and chunk at 64 rows of 512 positions and more: logits of one position a row are the most."""
+    model = nnx.eval_shape(lambda: Gemma(replace(config(layers=2), num_embed=262_144), rngs=nnx.Rngs(0)))
+    graph, state, rows = structure(model), nnx.state(model), 64
+    ids = jax.ShapeDtypeStruct((rows, 512), jnp.int32)
+    first = prefill.lower(graph, state, ids, 0)
+    past, logits = jax.eval_shape(partial(prefill, graph, pad=0), state, ids)
+    past = jax.eval_shape(lambda p: {k: moved(layers, jnp.int32(0), 768) for k, layers in p.items()}, past)
+    done, shift, number = (
+        jax.ShapeDtypeStruct(*of) for of in (((rows,), bool), ((rows,), "int32"), ((), "int32"))
+    )
+    keys = jax.eval_shape(row_keys, *(jax.ShapeDtypeStruct(s, "uint32") for s in ((), (rows,), (rows,))))
+    starts, warm = dict.fromkeys(past, number), jax.ShapeDtypeStruct((), jnp.float32)
+    how = Settings(False, 0, 1.0, (1, 106), 0)
+    then = chunk.lower(graph, state, (past, logits, done), keys, shift, starts, warm, how)
+    for program in (first, then):
+        text = program.compile().as_text()
+        shapes = {s for s in re.findall(r"\b(?:f32|bf16|f16|s32|u32|pred)\[([\d,]+)\]", text)}
+        sizes = [[int(n) for n in s.split(",")] for s in shapes]
+        wide = [s for s in sizes if 262_144 in s and s != [262_144, 32]]
+        assert [rows, 262_144] in wide or [rows, 1, 262_144] in wide
+        assert max(math.prod(s) for s in wide) <= rows * 262_144 * 2  # a random number has two words
 
 
 def test_layers_that_are_computed_again_change_no_number() -> None:

@@ -12,6 +12,7 @@ from showwork.data.prepare import draws as training_draws
 from showwork.files import append_jsonl, read_jsonl, write_bytes, write_jsonl
 from showwork.model.load import load
 from showwork.model.lora import adapter, add_lora, save_adapter
+from showwork.plan.work import shape_from
 from showwork.policies import evaluate_on, judge_of, load_policy, tasks_of
 from showwork.recipe import Recipe, identity
 from showwork.record import record
@@ -21,12 +22,14 @@ from showwork.selfmade import traces
 from showwork.session import Session
 from showwork.show.screen import Screen
 from showwork.train.checkpoint import Saved
+from showwork.train.footprint import shape
 from showwork.train.grpo import grpo as train_grpo
 from showwork.train.ledger import Ledger, shares
 from showwork.train.leg import Leg
 from showwork.train.metrics import metrics
 from showwork.train.sft import examples, planned_steps
 from showwork.train.sft import sft as train_sft
+from showwork.train.throughput import reach, throughput
 from showwork.train.watch import TurnBack, trouble
 from showwork.types import Graded, Score
 
@@ -149,6 +152,10 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
             steps, ended = turn.step, turn.trouble.reason
             screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
     screen.say(f"grpo: {_time_spent(run, 'grpo')}")
+    config, spent = policy_.model.config, read_jsonl(run.seconds("grpo"))[0]
+    counted = shape_from(shape(config))
+    if rates := throughput(counted, how.prompts, how.group, rows, spent, reach(config.param_dtype)):
+        screen.say(f"grpo: {rates.words()}")
     last = how.choose == "last" and ended is None
     if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
         best.adapter = start
