@@ -7,7 +7,7 @@ TORCH := .venv/.torch
 # a command takes twice as long.
 export PYTHONDONTWRITEBYTECODE :=
 # What only the long tests need; torch is the CPU build where the index has one.
-SLOW := "wandb==0.31.0" "nbclient==0.11.0" "ipykernel==7.4.0"
+SLOW := "wandb==0.31.0" "peft==0.21.2" "nbclient==0.11.0" "ipykernel==7.4.0"
 RECIPE ?= recipes/tiny.yaml
 
 .PHONY: run test test-full check format bench chaos endurance lock clean

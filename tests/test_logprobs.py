@@ -165,7 +165,7 @@ def test_no_array_has_positions_and_the_vocabulary(wide: tuple[Any, Any], which:
 
 
 def test_decoding_has_no_array_of_positions_by_the_vocabulary() -> None:
-    """In prefill and chunk at 64 rows of 512 positions and more: logits of one position a row are the most."""
+    """In prefill and chunk at 64 rows of 512 positions and more: one position a row has logits at a time."""
     model = nnx.eval_shape(lambda: Gemma(replace(config(layers=2), num_embed=262_144), rngs=nnx.Rngs(0)))
     graph, state, rows = structure(model), nnx.state(model), 64
     ids = jax.ShapeDtypeStruct((rows, 512), jnp.int32)
