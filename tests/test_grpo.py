@@ -25,7 +25,7 @@ from showwork.score.mix import Mix
 from showwork.score.rewards import PARTS
 from showwork.train import grpo as module
 from showwork.train.checkpoint import Checkpoints
-from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
+from showwork.train.groups import Groups, advantages, parted, refilled, sample_groups, spare, step_seed
 from showwork.train.grpo import grpo
 from showwork.train.leg import Leg
 from showwork.train.loss import LOSS, Examples, policy_loss, reference
@@ -311,6 +311,24 @@ def test_refills_replace_dead_groups_and_only_those() -> None:
     assert [[s.total for s in g] for g in out.scores] == [[3, 1], [1, 0], [5, 4], [7, 6]]
     assert out.tasks == [tasks()[11], tasks()[1], tasks()[20], tasks()[21]]
     assert [spread(g).dead for g in have.scores] == [True, False, True, True]  # the caller's are untouched
+
+
+def test_what_is_drawn_ahead_fills_the_batch_and_is_never_more_than_the_step() -> None:
+    for prompts in (1, 3, 16, 24):
+        for group in (2, 8, 12):
+            counts = [spare(d / 20, prompts, group) for d in range(21)]
+            assert counts[0] == 0 and counts == sorted(counts) and max(counts) <= prompts
+            for d, count in enumerate(counts):
+                rows = (prompts + count) * group
+                assert count == prompts or count == 0 or count >= math.ceil(1.5 * d / 20 * prompts)
+                assert count in (0, prompts) or 1 << (rows - 1).bit_length() < rows + group
+
+
+def test_parted_groups_are_all_groups_once() -> None:
+    have = groups((1, 1), (1, 0), (0, 0))
+    own, ahead = parted(have, 2)
+    assert (own.tasks + ahead.tasks, own.scores + ahead.scores) == (have.tasks, have.scores)
+    assert len(own.rows) == len(own.graded) == 2
 
 
 def test_refills_are_bounded_and_keep_the_number_of_groups() -> None:

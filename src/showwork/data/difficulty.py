@@ -1,8 +1,9 @@
 """Which tasks GRPO draws: in the mixture's order, or by how hard they have been so far.
 
 A group whose completions are all right or all wrong teaches nothing, so "difficulty" draws a task by the
-squared chance that its next group will be mixed. The state is three numbers a task and two a kind of task;
-draws are a function of that state, the seed, the step and the round. Grading and training happen elsewhere.
+squared chance that its next group will be mixed. The state is three numbers a task, two a kind of task and
+how many groups were dead lately; draws are a function of that state, the seed, the step and the round.
+Grading and training happen elsewhere.
 """
 # ruff: noqa: F821 (shapes in annotations are strings)
 
@@ -19,6 +20,8 @@ _ROUNDS = 8  # more than a step ever asks for, so that no two draws share their 
 _PRIOR = 2.0  # completions' worth of belief in what is known of a task's kind
 _FADE = 0.98  # a step; what an earlier policy got right says less of this one
 _REST = 10.0  # steps after which half of a task's chance to be drawn again is back
+_DEAD = 0.3  # share of dead groups that is expected before the first step
+_NEWS = 0.3  # how much the last step says of it afterwards
 _RARELY = 0.02  # the least chance to be drawn, of 1: solved and hopeless tasks come back, for both can change
 
 
@@ -56,6 +59,7 @@ class Draws:
         self.at = np.full(len(rows), -1, np.int64)  # ... in which step
         self.kind_right, self.kind_seen = np.zeros(len(numbers)), np.zeros(len(numbers))
         self.step = 0  # up to which step the kinds' counts have faded
+        self.dead = _DEAD
 
     def draw(self, step: int, round_: int, count: int, taken: Collection[str] = ()) -> list[Task]:
         """`count` tasks for a step (from 0): round 0 is the step's own, later ones refill it. Those whose ids
@@ -115,6 +119,7 @@ class Draws:
             "draws/kind_right": self.kind_right.copy(),
             "draws/kind_seen": self.kind_seen.copy(),
             "draws/step": np.array([self.step]),
+            "draws/dead": np.array([self.dead]),
         }
 
     def go_on(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -122,7 +127,11 @@ class Draws:
         own = {name[6:]: array for name, array in arrays.items() if name.startswith("draws/")}
         self.right, self.seen, self.at = own["right"].copy(), own["seen"].copy(), own["at"].copy()
         self.kind_right, self.kind_seen = own["kind_right"].copy(), own["kind_seen"].copy()
-        self.step = int(own["step"][0])
+        self.step, self.dead = int(own["step"][0]), float(own["dead"][0])
+
+    def died(self, share: float) -> None:
+        """Such a share of the groups of a step was dead as drawn."""
+        self.dead += _NEWS * (share - self.dead)
 
     def _fade(self, step: int) -> None:
         if step > self.step:

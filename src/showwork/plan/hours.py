@@ -96,12 +96,12 @@ def stages(
 
 def _pace(recipe: Recipe, machine: Machine, trained: Lengths) -> Pace:
     how, length = recipe.grpo, prompt_tokens(recipe)
-    rollout = machine.decoding(how.prompts, how.group, length, how.max_tokens, trained)
-    drawn = 1.0
-    if how.refill:  # half as many again as are dead, in one round
-        more = max(1, math.ceil(1.5 * _DEAD * how.prompts))
-        rollout += machine.decoding(more, how.group, length, how.max_tokens, trained)
-        drawn += more / how.prompts
+    # For refills half as many again as are dead, drawn along with the step's own.
+    prompts = how.prompts + (math.ceil(1.5 * _DEAD * how.prompts) if how.refill else 0)
+    rollout, drawn = (
+        machine.decoding(prompts, how.group, length, how.max_tokens, trained),
+        prompts / how.prompts,
+    )
     # Groups with short completions come first, so a micro-batch is as long as its own longest one.
     prompts = micro(recipe)
     micros = math.ceil(how.prompts / prompts)

@@ -84,7 +84,8 @@ def steps_of(recipe: Recipe, chips: int) -> list[Step]:
         size = {"kind": "sft", "rows": sft.batch, "length": time}
         size |= {"accumulate": sft.accumulate if sft.accumulate > 1 else None}
         out.append(Step("sft update", "sft", size, f"{sft.batch} rows x {time} tokens"))
-    out += _decoding("rollout", how.prompts, how.group, length, how.max_tokens, greedy=False)
+    drawn = how.prompts * (2 if how.refill else 1)  # at most (`train/groups.py`)
+    out += _decoding("rollout", drawn, how.group, length, how.max_tokens, greedy=False)
     rows, last = micro(recipe) * how.group, padded(how.max_tokens)
     size = {"rows": rows, "length": length, "last": last, "group": sharing(recipe, chips)}
     what = f"{rows} rows x ({length} + {last}) tokens"

@@ -87,6 +87,27 @@ def sample_groups(
         return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
 
 
+def spare(dead: float, prompts: int, group: int) -> int:
+    """How many prompts more are drawn along with a step's, where such a share of its groups is likely to be
+    dead: half as many again as that, since some of them are dead too, and what fits into the same batch
+    (decoding pads its rows to a power of two); no more than the step has.
+
+    >>> [spare(d, 16, 8) for d in (0.0, 0.2, 0.5, 1.0)], spare(0.5, 6, 8)
+    ([0, 16, 16, 16], 6)
+    """
+    wanted = min(prompts, math.ceil(1.5 * dead * prompts))
+    if not wanted:
+        return 0
+    rows = 1 << ((prompts + wanted) * group - 1).bit_length()
+    return min(prompts, rows // group - prompts)
+
+
+def parted(groups: Groups, count: int) -> tuple[Groups, Groups]:
+    """The first so many groups, and the others."""
+    fields = (groups.tasks, groups.rows, groups.graded, groups.scores)
+    return Groups(*(field[:count] for field in fields)), Groups(*(field[count:] for field in fields))
+
+
 def refilled(groups: Groups, fresh: Callable[[int, int], Groups]) -> Groups:
     """The groups with dead ones replaced by live ones of `fresh(round, count)`, rounds 1 to `REFILLS`; as
     many groups as before, in the same places. What finds no replacement stays. Half as many again as are
@@ -97,8 +118,8 @@ def refilled(groups: Groups, fresh: Callable[[int, int], Groups]) -> Groups:
         if not dead:
             break
         new = fresh(round_, min(len(out.tasks), math.ceil(1.5 * len(dead))))
-        spare = sorted(set(range(len(new.tasks))) - set(new.dead()))
-        for at, i in zip(dead, spare, strict=False):
+        live = sorted(set(range(len(new.tasks))) - set(new.dead()))
+        for at, i in zip(dead, live, strict=False):
             out.tasks[at], out.rows[at] = new.tasks[i], new.rows[i]
             out.graded[at], out.scores[at] = new.graded[i], new.scores[i]
     return out

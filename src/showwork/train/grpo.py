@@ -29,7 +29,7 @@ from showwork.score.judge import Judge
 from showwork.score.mix import Mix
 from showwork.trace import prompt
 from showwork.train.engine import keep_base, restore, skipped, snapshot, trained_adapter
-from showwork.train.groups import Groups, advantages, refilled, sample_groups, step_seed
+from showwork.train.groups import Groups, advantages, parted, refilled, sample_groups, spare, step_seed
 from showwork.train.ledger import Ledger
 from showwork.train.leg import Leg
 from showwork.train.loss import LOSS, Examples, reference
@@ -63,19 +63,27 @@ class Learner(GRPOLearner):
         """Called by Tunix once a step, when the step before has been learned from. The tasks are drawn here,
         not in the data set, which Tunix reads ahead: what is drawn depends on how the last groups went."""
         step = self.start + self.rl_cluster.global_steps
-        tasks = self.draws.draw(step, 0, self.how.prompts)
+        prompts = self.how.prompts
+        tasks = self.draws.draw(step, 0, prompts)
         expected = self.draws.expected(step, tasks)
-        groups = self._sample(tasks, step, 0)
-        first_dead, drawn = len(groups.dead()), [len(tasks)]
+        if (
+            self.how.refill
+        ):  # the first refill is drawn ahead: one batch of twice the rows costs less than two
+            count = spare(self.draws.dead, prompts, self.how.group)
+            tasks = tasks + (self.draws.draw(step, 1, count, {t.id for t in tasks}) if count else [])
+        whole = self._sample(tasks, step, 0)
+        dead, drawn, seen = len(whole.dead()) / len(tasks), [len(tasks)], {t.id for t in tasks}
+        self.draws.died(dead)
+        groups, ahead = parted(whole, prompts)
 
         def more(round_: int, count: int) -> Groups:
-            taken = seen | {t.id for t in groups.tasks}
-            fresh = self.draws.draw(step, round_, count, taken)
+            if round_ == 1 and ahead.tasks:
+                return ahead
+            fresh = self.draws.draw(step, round_, count, seen)
             seen.update(t.id for t in fresh)
             drawn.append(len(fresh))
             return self._sample(fresh, step, round_) if fresh else Groups([], [], [], [])
 
-        seen: set[str] = set()
         if self.how.refill:
             groups = refilled(groups, more)
         examples = self._examples(groups)
@@ -83,7 +91,7 @@ class Learner(GRPOLearner):
             step,
             groups,
             {
-                "dead_groups": first_dead / len(groups.tasks),
+                "dead_groups": dead,
                 "live": 1 - len(groups.dead()) / len(groups.tasks),
                 "drawn": float(sum(drawn)),
                 "expected_mixed": expected,
