@@ -129,7 +129,7 @@ def test_a_run_has_the_shape_of_its_base(tmp_path: Path) -> None:
 
 
 def test_bytes_are_those_of_the_shapes(small: Path) -> None:
-    """Two layers, 16 prompts of 32 tokens with room for 48 positions, on one device, in both dtypes."""
+    """Two layers, 16 prompts of 32 tokens, on one device, in both dtypes."""
     step = {"name": "a", "kind": "prefill", "rows": 16, "length": 32, "size": 48, "greedy": False}
     asked: dict[str, Any] = {"model": str(small), "devices": 1, "flags": ACCELERATOR, "weights": "replicated"}
     asked |= {"rank": 8, "alpha": 8.0, "layers": [2], "steps": [step], "dtype": "bfloat16"}
@@ -144,7 +144,7 @@ def test_bytes_are_those_of_the_shapes(small: Path) -> None:
     factors = (width + inner) + (width + 2 * kv * head) + (inner + width) + 3 * (width + hidden)
     assert said["held"]["adapter"] == 2 * 2 * 8 * factors
     assert said["held"]["optimizer"] == pytest.approx(8 * said["held"]["adapter"], abs=100)  # 4 x float32
-    past, logits = 16 * 48 * 2 * 2 * kv * head * 2, 16 * 4_096 * 4
+    past, logits = 16 * 32 * 2 * 2 * kv * head * 2, 16 * 4_096 * 4
     assert said["steps"]["a"]["results"] == pytest.approx(past + logits, abs=1_000)
     assert said["steps"]["a"]["arguments"] == pytest.approx(said["held"]["weights"] + 16 * 32 * 4, abs=1_000)
 
