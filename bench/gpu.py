@@ -5,8 +5,8 @@
 Weights are random and in bfloat16 (float32 on a CPU), so nothing is downloaded and no completion ends by
 itself: every row runs to its last token. Prompts have 128 ids. The roof of a decode step is the time in which
 the device reads the weights and the past once, at the bandwidth that it shows when it copies a large array;
-what is reached of it is printed as a share. The GRPO step is 16 prompts of 8 completions, its parts timed one by
-one. transformers' `generate` runs first, in a process of its own, where torch is installed.
+what is reached of it is printed as a share. The GRPO step is 16 prompts of 8 completions, its parts timed one
+by one. transformers' `generate` runs first, in a process of its own, where torch is installed.
 
 Medians of three repeats after one that warms up. Where the memory ends, the row says so and
 the next is tried.

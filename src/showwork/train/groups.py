@@ -104,8 +104,11 @@ def spare(dead: float, prompts: int, group: int) -> int:
 
 def parted(groups: Groups, count: int) -> tuple[Groups, Groups]:
     """The first so many groups, and the others."""
-    fields = (groups.tasks, groups.rows, groups.graded, groups.scores)
-    return Groups(*(field[:count] for field in fields)), Groups(*(field[count:] for field in fields))
+
+    def part(of: slice) -> Groups:
+        return Groups(groups.tasks[of], groups.rows[of], groups.graded[of], groups.scores[of])
+
+    return part(slice(count)), part(slice(count, None))
 
 
 def refilled(groups: Groups, fresh: Callable[[int, int], Groups]) -> Groups:
