@@ -138,6 +138,18 @@ def test_a_state_goes_on_where_it_was() -> None:
     assert all(np.array_equal(a, again.state()[name]) for name, a in straight.state().items())
 
 
+def test_a_state_from_before_dead_groups_were_counted_is_taken_up() -> None:
+    d, again = draws({"worked": make(20)}), draws({"worked": make(20)})
+    play(d, lambda t: 0.5, 3)
+    d.died(1.0)
+    assert d.dead > again.dead
+    state = d.state()
+    again.go_on(state)
+    assert again.dead == d.dead
+    again.go_on({name: array for name, array in state.items() if name != "draws/dead"})
+    assert again.dead == draws({"worked": make(20)}).dead and again.step == d.step
+
+
 def test_a_state_is_a_copy() -> None:
     d = draws({"worked": make(20)})
     play(d, lambda t: 0.5, 3)

@@ -127,7 +127,8 @@ class Draws:
         own = {name[6:]: array for name, array in arrays.items() if name.startswith("draws/")}
         self.right, self.seen, self.at = own["right"].copy(), own["seen"].copy(), own["at"].copy()
         self.kind_right, self.kind_seen = own["kind_right"].copy(), own["kind_seen"].copy()
-        self.step, self.dead = int(own["step"][0]), float(own["dead"][0])
+        self.step = int(own["step"][0])
+        self.dead = float(own["dead"][0]) if "dead" in own else _DEAD  # older checkpoints do not say
 
     def died(self, share: float) -> None:
         """Such a share of the groups of a step was dead as drawn."""

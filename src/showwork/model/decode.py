@@ -142,9 +142,8 @@ class _Batch:
         size = _bucket(min(at_once, len(wanted)))
         self.rows = np.full(size, -1)
         self.shift = np.zeros(size, np.int32)  # a slot's position is the slot plus the row's shift
-        self.origin = np.zeros(
-            (2, size), np.uint32
-        )  # the prompt and the sample that a row's noise is made of
+        # The prompt and the sample that a row's noise is made of.
+        self.origin = np.zeros((2, size), np.uint32)
         self.starts: dict[str, int] = dict.fromkeys(KINDS, self.length)
         self.past: Past | None = None
         self.logits: Any = None
