@@ -178,7 +178,7 @@ def test_decoding_has_no_array_of_positions_by_the_vocabulary() -> None:
     keys = jax.eval_shape(row_keys, *(jax.ShapeDtypeStruct(s, "uint32") for s in ((), (rows,), (rows,))))
     starts, warm = dict.fromkeys(past, number), jax.ShapeDtypeStruct((), jnp.float32)
     how = Settings(False, 0, 1.0, (1, 106), 0)
-    then = chunk.lower(graph, state, (past, logits, done), keys, shift, starts, warm, how)
+    then = chunk.lower(graph, state, None, (past, logits, done), keys, shift, starts, warm, how)
     for program in (first, then):
         text = program.compile().as_text()
         shapes = {s for s in re.findall(r"\b(?:f32|bf16|f16|s32|u32|pred)\[([\d,]+)\]", text)}

@@ -93,9 +93,9 @@ def test_decoding_ends_with_its_longest_row_and_drops_those_that_have_ended() ->
     def seconds(share: float) -> float:
         return machine.decoding(8, 8, 288, 512, even(512, share))
 
-    every = (512 / 16) * 16 * machine.step(64, 288 + 512)
+    every = (512 / 16) * 16 * machine.step(64, 288 / 8 + 512)
     assert seconds(0.1) < 0.4 * seconds(0.5) < 0.5 * every
-    assert seconds(0.5) < every < 1.1 * seconds(1.0)
+    assert seconds(0.5) < every < 1.15 * seconds(1.0)
 
 
 def test_spread_weights_cost_time() -> None:

@@ -5,6 +5,7 @@ keys and values are kept is `past.py`.
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,12 +13,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from showwork.model.config import Config
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention
-from showwork.model.past import FAR, KINDS, NEAR, Past, by_kind, size_of, written
+from showwork.model.past import FAR, KINDS, NEAR, Past, by_kind, flat, size_of
 
 CHUNK = 16  # decode steps between two looks of the host
 
@@ -68,6 +69,7 @@ def row_keys(seed: Any, prompts: Any, samples: Any) -> Key[Array, "rows"]:
 def chunk(
     graph: Structure,
     state: Any,
+    prompts: Past | None,
     carry: Any,
     keys: Key[Array, "rows"],
     shift: Int[Array, "rows"],
@@ -75,65 +77,81 @@ def chunk(
     temperature: Float[Array, ""],
     settings: Settings,
 ) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
-    """`CHUNK` decode steps: sample from the last logits, then run the model on what was sampled.
+    """`CHUNK` decode steps: sample from the last logits, run the model on what was sampled. `prompts` are
+    keys and values of which each is read by as many neighbouring rows; without, the past holds them.
 
-    The past (of a kind, the slots before its start) stays as it is while the chunk runs; the chunk's own keys
-    and values are collected in small buffers and written into it at the end. A slot's position is the slot
-    plus the row's `shift`, in the near past by as much more as its start is smaller.
+    A step's keys and values are written into the past, from the start of its kind on. A slot's position is
+    the slot plus the row's `shift`, in the near past by as much more as its start is smaller.
     """
     ends = jnp.array(settings.ends)
     past, logits, done = carry
-    key_positions, held = {}, {}
+    key_positions = {}
     for kind in KINDS:
-        size, start = size_of(past[kind]), starts[kind]
-        slots = jnp.concatenate([jnp.arange(size), start + jnp.arange(CHUNK)])
-        key_positions[kind] = slots + (shift + starts[FAR] - start)[:, None]
-        filled = (slots < start) | (jnp.arange(size + CHUNK) >= size)
-        held[kind] = (key_positions[kind] >= 0) & filled
-    flat = {name: layer for kind in KINDS for name, layer in past[kind].items()}
-    buffers = {
-        name: {"k": jnp.zeros_like(layer["k"][..., :CHUNK]), "v": jnp.zeros_like(layer["v"][:, :, :CHUNK])}
-        for name, layer in flat.items()
-    }
+        before = 0 if prompts is None else size_of(prompts[kind])
+        slots = jnp.arange(size_of(past[kind])) + (starts[FAR] - starts[kind])
+        key_positions[kind] = jnp.concatenate([jnp.arange(-before, 0), slots])[None] + shift[:, None]
+    at = {name: starts[kind] for kind in KINDS for name in past[kind]}
+    shared = {name: [layer] for name, layer in flat(prompts or {}).items()}
 
     def step(carry: Any, t: Int[Array, ""]) -> Any:
-        buffers, logits, done = carry
+        held, logits, done = carry
         position = starts[FAR] + t + shift
         scaled = jax.nn.log_softmax(logits / temperature)
         # Padding is never chosen: whoever reads the row again would take it for no token at all.
         choices = scaled.at[:, settings.pad].set(-jnp.inf)
         if not settings.greedy:
-            choices = _truncate(choices, settings) + jax.vmap(
-                lambda k, p: jax.random.gumbel(jax.random.fold_in(k, p), logits.shape[1:])
-            )(keys, position)
-        token = _argmax(choices)
+            choices = _truncate(choices, settings)
+        token = _argmax(choices) if settings.greedy else _drawn(choices, keys, position)
         logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
         token = jnp.where(done, settings.pad, token)
         done = done | jnp.any(token[:, None] == ends, 1)
         cache = {
-            name: {**layer, "new_k": buffers[name]["k"], "new_v": buffers[name]["v"], "at": t}
-            for name, layer in flat.items()
+            name: {"past": shared.get(name, []), "own": layer, "at": at[name] + t}
+            for name, layer in held.items()
         }
 
         def seen(kind: str) -> Any:
-            return (held[kind] & (key_positions[kind] <= position[:, None]))[:, None, :], key_positions[kind]
+            keys = key_positions[kind]
+            return ((keys >= 0) & (keys <= position[:, None]))[:, None, :], keys
 
         model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
         mask, positions = seen(FAR)
-        logits, buffers = model(
+        logits, held = model(
             token[:, None], position[:, None], cache, mask, key_positions=positions, near=seen(NEAR)
         )
-        return (buffers, logits[:, 0].astype(jnp.float32), done), (token, logprob)
+        return (held, logits[:, 0].astype(jnp.float32), done), (token, logprob)
 
-    carry, (tokens, logprobs) = jax.lax.scan(step, (buffers, logits, done), jnp.arange(CHUNK))
-    buffers, logits, done = carry
-    return (written(past, buffers, starts), logits, done), tokens.T, logprobs.T
+    carry, (tokens, logprobs) = jax.lax.scan(step, (flat(past), logits, done), jnp.arange(CHUNK))
+    held, logits, done = carry
+    return (by_kind(held, graph.config), logits, done), tokens.T, logprobs.T
 
 
-def _argmax(x: Float[Array, "rows vocabulary"]) -> Int[Array, "rows"]:
+def _argmax(x: Shaped[Array, "rows n"]) -> Int[Array, "rows"]:
     """`jnp.argmax` in two reductions of one operand: XLA's CPU backend does not vectorise the one of two."""
     at = jnp.where(x == x.max(axis=1, keepdims=True), jnp.arange(x.shape[1]), x.shape[1])
     return jnp.minimum(at.min(axis=1), x.shape[1] - 1).astype(jnp.int32)
+
+
+def _drawn(
+    logprobs: Float[Array, "rows vocabulary"], keys: Key[Array, "rows"], position: Int[Array, "rows"]
+) -> Int[Array, "rows"]:
+    """A piece a row, each as likely as it says: first a stretch of pieces is drawn, then one of its pieces.
+    Two random numbers a row instead of one a piece, and fine enough for any vocabulary."""
+    rows, pieces = logprobs.shape
+    width = 1 << (math.isqrt(pieces - 1).bit_length())
+    odds = jnp.pad(jnp.exp(logprobs), [(0, 0), (0, -pieces % width)]).reshape(rows, -1, width)
+    numbers = jax.vmap(lambda k, p: jax.random.uniform(jax.random.fold_in(k, p), (2,)))(keys, position)
+    stretch = _chosen(odds.sum(axis=2), numbers[:, :1])
+    own = jnp.take_along_axis(odds, stretch[:, None, None], axis=1)[:, 0]
+    return stretch * width + _chosen(own, numbers[:, 1:])
+
+
+def _chosen(odds: Float[Array, "rows n"], number: Float[Array, "rows 1"]) -> Int[Array, "rows"]:
+    """The place in the distribution that a number in [0, 1) stands for; never one whose odds are 0."""
+    until = jnp.cumsum(odds, axis=1)
+    reached = (until > number * until[:, -1:]) & (odds > 0)
+    # A sum whose parts were rounded may fall short of itself.
+    return jnp.where(reached.any(axis=1), _argmax(reached), _argmax(odds))
 
 
 def _truncate(

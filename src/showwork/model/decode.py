@@ -1,11 +1,12 @@
 """Decoding: token ids in, sampled token ids and their log-probabilities out, in compiled chunks.
 
-Each distinct prompt is prefilled once and its keys and values are repeated for its samples. Decoding runs
-in compiled chunks of `CHUNK` steps. Between chunks the host looks: a row that is done makes room for one that
-waits, and where none waits the batch shrinks to the next smaller bucket, so that nothing is computed for rows
-that are done; the past has room for what is held and not for what may come (`past.py`). Batches have 16, 32,
-64, … rows, so that few shapes are compiled. The noise of a row depends on (seed, prompt, sample, position)
-alone, hence not on its neighbours, on when it got its place, nor on the shrinking.
+Each distinct prompt is prefilled once. While a batch holds all samples of all its prompts they read the
+prompt's keys and values where they lie; otherwise those are repeated for each. Decoding runs in compiled
+chunks of `CHUNK` steps. Between chunks the host looks: a row that is done makes room for one that waits, and
+where none waits the batch shrinks to the next smaller bucket, so that nothing is computed for rows that are
+done; the past has room for what is held and not for what may come (`past.py`). Batches have 16, 32, 64, …
+rows, so that few shapes are compiled. The noise of a row depends on (seed, prompt, sample, position) alone,
+hence not on its neighbours, on when it got its place, nor on the shrinking.
 The compiled programs are `chunk.py`; text, prompts and the engine's interfaces are elsewhere (`sampler.py`,
 `rollout.py`).
 """
@@ -23,7 +24,20 @@ from jaxtyping import Array, Float, Int
 
 from showwork.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
 from showwork.model.mesh import spread_rows
-from showwork.model.past import FAR, KINDS, NEAR, Past, inserted, moved, room, size_of, slack, taken
+from showwork.model.past import (
+    FAR,
+    KINDS,
+    NEAR,
+    Past,
+    empty,
+    inserted,
+    joined,
+    moved,
+    room,
+    size_of,
+    slack,
+    taken,
+)
 from showwork.types import Sampling
 
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
@@ -145,6 +159,7 @@ class _Batch:
         # The prompt and the sample that a row's noise is made of.
         self.origin = np.zeros((2, size), np.uint32)
         self.starts: dict[str, int] = dict.fromkeys(KINDS, self.length)
+        self.shared: Past | None = None  # the prompts' past, while neighbouring rows read it together
         self.past: Past | None = None
         self.logits: Any = None
         self.done: Any = None
@@ -169,6 +184,7 @@ class _Batch:
         (self.past, self.logits, self.done), tokens, logprobs = chunk(
             self.graph,
             self.state,
+            self.shared,
             (self.past, self.logits, self.done),
             self.keys,
             self._spread(self.shift),
@@ -202,8 +218,17 @@ class _Batch:
             index = np.resize([at[self.wanted[r][0]] for r in some], len(self.rows))
             spare = self.rows < 0
             self.shift[spare] = np.resize(self.shift[~spare], len(self.rows))[spare]
-            if len(index) != len(which) or not np.array_equal(index, which):
-                past, logits = self._spread(taken((past, logits), jnp.asarray(index)))
+            each = len(index) // len(distinct)  # rows to a prompt
+            alone = self.next == len(self.wanted)
+            if alone and each > 1 and np.array_equal(index, np.repeat(np.arange(len(distinct)), each)):
+                shared = self._spread(taken(past, jnp.arange(len(distinct)), len(which)))
+                past = self._spread({kind: empty(layers, each) for kind, layers in shared.items()})
+                self.shared = shared
+                self.starts = dict.fromkeys(KINDS, 0)
+                self.shift = self.shift + np.int32(self.length)
+            elif len(index) != len(which) or not np.array_equal(index, which):
+                past = self._spread(taken(past, jnp.asarray(index), len(which)))
+            logits = self._spread(taken(logits, jnp.asarray(index), len(which)))
             self.past, self.logits, self.done = past, logits, self._spread(spare)
         else:
             to = np.resize(places, _bucket(len(places)))  # the spare ones say the same once more
@@ -219,10 +244,28 @@ class _Batch:
         if not len(live):
             return
         keep = np.resize(live, bucket)
-        tree = taken((self.past, self.logits, self.done, self.keys), jnp.asarray(keep))
-        self.past, self.logits, self.done, self.keys = self._spread(tree)
+        self.past = self._join(keep)
+        tree = taken((self.logits, self.done, self.keys), jnp.asarray(keep), len(self.rows))
+        self.logits, self.done, self.keys = self._spread(tree)
         self.rows, self.shift, self.origin = self.rows[keep], self.shift[keep], self.origin[:, keep]
         self.rows[len(live) :] = -1
+
+    def _join(self, keep: np.ndarray) -> Past:
+        """The past of the rows that are kept, each with its prompt's keys and values: they need not be
+        neighbours any more."""
+        own = dict(self._spread(taken(self.past, jnp.asarray(keep), len(self.rows))))
+        if self.shared is None:
+            return own
+        window, starts = self.graph.config.sliding_window_size or 0, dict(self.starts)
+        of = self._spread(keep // (len(self.rows) // len(self.prompts)))
+        for kind, start in self.starts.items():
+            if start < self.starts[FAR]:
+                continue  # moved on beyond its window: no row looks at the prompts
+            size = room(self.length + start + CHUNK, slack(window, CHUNK) if kind == NEAR else None)
+            own[kind] = self._spread(joined(self.shared[kind], own[kind], of, len(self.prompts), size))
+            starts[kind] = start + self.length
+        self.starts, self.shift, self.shared = starts, self.shift - np.int32(self.length), None
+        return own
 
     def _make_room(self) -> None:
         """Room for a chunk in the past, of which what no row looks at any more is let go."""

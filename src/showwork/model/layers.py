@@ -9,33 +9,37 @@ backend and is Tunix's own elsewhere. Which layer is local and which global is t
 """
 # ruff: noqa: F722 (shapes in annotations are strings)
 
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 from tunix.models.gemma3 import model as tunix
 
 from showwork.model.config import Config
 
-Rotation = tuple[Float[Array, "batch time 1 half"], Float[Array, "batch time 1 half"]]
+Rotation = tuple[Float[Array, "batch time 1 width"], Float[Array, "batch time 1 width"]]
 
 
 def rotation(positions: Int[Array, "batch time"], width: int, base: float, scale: float) -> Rotation:
     """Sine and cosine of the angles by which positions turn heads of that width (Su et al. 2021, "RoFormer",
-    section 3.2.2), as Tunix's `apply_rope` has them."""
+    section 3.2.2), as Tunix's `apply_rope` has them, for both halves of a head: the sine with its sign."""
     timescale = base ** (2 * jnp.arange(0, width // 2) / width)
     angle = (positions[..., None] / timescale[None, None, :])[..., None, :] / scale
-    return jnp.sin(angle), jnp.cos(angle)
+    sine, cosine = jnp.sin(angle), jnp.cos(angle)
+    return jnp.concatenate([-sine, sine], axis=-1), jnp.concatenate([cosine, cosine], axis=-1)
 
 
 def rotated(
     x: Float[Array, "batch time heads width"], by: Rotation
 ) -> Float[Array, "batch time heads width"]:
-    """Each pair of a head's halves, turned."""
-    (sin, cos), (first, second) = by, jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+    """Each pair of a head's halves, turned. (Halves that are swapped instead of computed apart and put
+    together: XLA's CPU backend takes a tenth of the time.)"""
+    sine, cosine = by
+    return (x * cosine + jnp.roll(x, x.shape[-1] // 2, axis=-1) * sine).astype(x.dtype)
 
 
 class Norm(tunix.RMSNorm):
@@ -48,10 +52,10 @@ class Norm(tunix.RMSNorm):
 class Attention(tunix.Attention):
     """Grouped-query attention; `attn_mask` is a bias of 0 and very negative numbers over past and own keys.
 
-    `cache` may hold the past, `k` [past, kv, width, keys] and `v` [past, kv, keys, width] (as the products
-    want them): one entry for each row, or one for several neighbouring rows that share it. With buffers,
-    `new_k` and `new_v`, the keys and values of this call are written into them at `at`, and the buffers are
-    what is attended to and returned; without, they are returned as they are.
+    `cache` may hold the `past`, stretches of keys in their order, each `k` [past*kv, width, keys] and `v`
+    [past*kv, keys, width] (as the products want them): one entry for each row, or one for several
+    neighbouring rows that share it. With `own` of the same form, the keys and values of this call are written
+    into it at `at`, and it is what is attended to and returned; without, they are returned as they are.
     """
 
     def __init__(self, config: Config, local: bool, *, rngs: nnx.Rngs):
@@ -83,7 +87,7 @@ class Attention(tunix.Attention):
         self,
         x: Float[Array, "batch time width"],
         segment_pos: Rotation,
-        cache: dict[str, Array] | None,
+        cache: dict[str, Any] | None,
         attn_mask: Float[Array, "batch 1 time 1 keys"],
     ) -> tuple[dict[str, Array] | None, Float[Array, "batch time width"]]:
         """The own keys and values (None without a cache), and what attention adds to the residual."""
@@ -95,41 +99,48 @@ class Attention(tunix.Attention):
             query, key = self._query_norm(query), self._key_norm(key)
         query = rotated(query, segment_pos) * self.scale
         key = rotated(key, segment_pos)
-        own = {"k": key.transpose(0, 2, 3, 1), "v": value.swapaxes(1, 2)}
-        if cache and "new_k" in cache:
-            at = cache["at"]
+        # Rows and heads are one axis: what a loop carries is not copied only where no product reshapes it.
+        own = {
+            "k": key.transpose(0, 2, 3, 1).reshape(-1, key.shape[3], key.shape[1]),
+            "v": value.swapaxes(1, 2).reshape(-1, value.shape[1], value.shape[3]),
+        }
+        if cache and "own" in cache:
+            at, held = cache["at"], cache["own"]
             own = {
-                "k": jax.lax.dynamic_update_slice(cache["new_k"], own["k"], (0, 0, 0, at)),
-                "v": jax.lax.dynamic_update_slice(cache["new_v"], own["v"], (0, 0, at, 0)),
+                "k": jax.lax.dynamic_update_slice(held["k"], own["k"], (0, 0, at)),
+                "v": jax.lax.dynamic_update_slice(held["v"], own["v"], (0, at, 0)),
             }
-        segments = [(cache["k"], cache["v"])] if cache and "k" in cache else []
-        segments.append((own["k"], own["v"]))
+        stretches = [*(cache.get("past", ()) if cache else ()), own]
         rows, time, heads, width = query.shape
         query = query.reshape(rows, time, key.shape[2], -1, width).swapaxes(1, 2)
-        logits = jnp.concatenate([_product(query, k, jnp.float32) for k, _ in segments], axis=-1)
-        if self.cap is not None:
-            logits = self.cap * jnp.tanh(logits / self.cap)
-        logits += attn_mask
+        ends = np.cumsum([s["v"].shape[1] for s in stretches])
+        masks = jnp.split(attn_mask, ends[:-1], axis=-1)
+        # Stretch by stretch: what is as long as all of them is never put together.
+        logits = [self._logits(query, s["k"]) + mask for s, mask in zip(stretches, masks, strict=True)]
+        top = jax.lax.stop_gradient(reduce(jnp.maximum, [x.max(axis=-1, keepdims=True) for x in logits]))
+        weights = [jnp.exp(x - top) for x in logits]
+        values = [s["v"] for s in stretches]
+        parts = [_product(w.astype(v.dtype), v, v.dtype) for w, v in zip(weights, values, strict=True)]
         # Divided after the sum over values: one pass over [time, keys] less.
-        weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
-        total, begin = jnp.zeros_like(query), 0
-        for _, v in segments:
-            total += _product(weights[..., begin : begin + v.shape[2]].astype(v.dtype), v, v.dtype)
-            begin += v.shape[2]
-        out = (total / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
+        whole = reduce(jnp.add, [w.sum(axis=-1, keepdims=True) for w in weights])
+        out = (reduce(jnp.add, parts) / whole).astype(value.dtype)
         out = out.swapaxes(1, 2).reshape(rows, time, heads, width)
         return None if cache is None else own, self.attn_vec_einsum(out)
 
+    def _logits(self, query: Array, k: Array) -> Float[Array, "rows kv time group keys"]:
+        logits = _product(query, k, jnp.float32)
+        return logits if self.cap is None else self.cap * jnp.tanh(logits / self.cap)
+
 
 def _product(
-    left: Float[Array, "rows kv time group inner"], right: Float[Array, "past kv inner outer"], dtype: Any
+    left: Float[Array, "rows kv time group inner"], right: Float[Array, "past*kv inner outer"], dtype: Any
 ) -> Float[Array, "rows kv time group outer"]:
     """left @ right, where neighbouring rows that share their right side are one longer row meanwhile."""
     rows, kv, time, group, inner = left.shape
-    past = len(right)
+    past = len(right) // kv
     if past != rows:
         left = left.reshape(past, rows // past, kv, -1, inner).swapaxes(1, 2)
-    out = jnp.matmul(left.reshape(past, kv, -1, inner), right, preferred_element_type=dtype)
+    out = jnp.matmul(left.reshape(past * kv, -1, inner), right, preferred_element_type=dtype)
     if past != rows:
         out = out.reshape(past, kv, rows // past, -1, right.shape[-1]).swapaxes(1, 2)
     return out.reshape(rows, kv, time, group, right.shape[-1])

@@ -62,7 +62,7 @@ def group_logprobs(
     hidden, _ = model(
         tokens,
         own_positions,
-        past,
+        {name: {"past": [layer]} for name, layer in (past or {}).items()},
         jnp.concatenate([before, own], axis=2),
         output_hidden_states=True,
         key_positions=jnp.concatenate([each(positions), own_positions], axis=1),

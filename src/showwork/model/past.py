@@ -1,9 +1,10 @@
 """Keys and values of what was decoded: a stretch of slots by kind of layer, which moves along with the rows.
 
-All rows end at the same slot, `start`, so that a chunk's keys are written with one copy; a row that began
-later has fewer slots. Layers with a sliding window ("near") need the last of them only, the others ("far") as
-many as the longest row has: what no row looks at any more is let go when room is wanted. Which rows there are
-and when room is wanted is the decoder's business (`decode.py`).
+All rows end at the same slot, `start`, so that a step's keys are written with one copy; a row that began
+later has fewer slots. As long as a batch holds whole groups, their prompts are kept apart, once for each
+group, and are joined to the rows' own slots later. Layers with a sliding window ("near") need the last slots
+only, the others ("far") as many as the longest row has: what no row looks at any more is let go when room is
+wanted. Which rows there are and when room is wanted is the decoder's business (`decode.py`).
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
@@ -18,8 +19,8 @@ from jaxtyping import Array, Int
 from showwork.model.config import Config
 
 FAR, NEAR = KINDS = ("far", "near")  # layers that look at everything, and those with a window
-_AXIS = {"k": 3, "v": 2}  # that of the slots: k [rows, kv, width, slots], v [rows, kv, slots, width]
-_LEAST = 128  # slots; fewer would save less time than their programs take to compile
+_AXIS = {"k": 2, "v": 1}  # that of the slots: k [rows*kv, width, slots], v [rows*kv, slots, width]
+_LEAST = 64  # slots; fewer would save less time than their programs take to compile
 
 Layers = dict[str, dict[str, Array]]  # k and v by layer
 Past = dict[str, Layers]  # by kind
@@ -34,17 +35,22 @@ def by_kind(layers: Layers, config: Config) -> Past:
     }
 
 
+def flat(past: Past) -> Layers:
+    """The keys and values by layer, of whatever kind."""
+    return {name: layer for layers in past.values() for name, layer in layers.items()}
+
+
 def size_of(layers: Layers) -> int:
     """How many slots there are; 0 where there is no layer."""
     return max((layer["v"].shape[_AXIS["v"]] for layer in layers.values()), default=0)
 
 
 def room(slots: int, most: int | None = None) -> int:
-    """The smallest of 128, 192, 256, 384, 512, ... that holds the slots, so that few shapes are compiled; no
+    """The smallest of 64, 96, 128, 192, 256, ... that holds the slots, so that few shapes are compiled; no
     more than `most`, where that holds them.
 
-    >>> [room(n) for n in (1, 128, 129, 193, 257)], room(520, 576)
-    ([128, 128, 192, 256, 384], 576)
+    >>> [room(n) for n in (1, 64, 65, 97, 129)], room(520, 576)
+    ([64, 64, 96, 128, 192], 576)
     """
     power = max(_LEAST, 1 << (slots - 1).bit_length())
     size = power * 3 // 4 if power > _LEAST and slots <= power * 3 // 4 else power
@@ -79,10 +85,41 @@ def moved(layers: Layers, drop: Int[Array, ""], size: int) -> Layers:
     return {layer: {n: one(n, x) for n, x in kept.items()} for layer, kept in layers.items()}
 
 
-@jax.jit
-def taken(tree: Any, index: Int[Array, "rows"]) -> Any:
-    """Some of the rows, in another order or several times."""
-    return jax.tree.map(lambda x: x[index], tree)
+@partial(jax.jit, static_argnames=("times",))
+def empty(layers: Layers, times: int) -> Layers:
+    """No slots yet, for so many rows to each of these."""
+
+    def one(name: str, x: Array) -> Array:
+        shape = [0 if axis == _AXIS[name] else n for axis, n in enumerate(x.shape)]
+        return jnp.zeros([len(x) * times, *shape[1:]], x.dtype)
+
+    return {layer: {n: one(n, x) for n, x in kept.items()} for layer, kept in layers.items()}
+
+
+@partial(jax.jit, static_argnames=("rows", "size"))
+def joined(prompts: Layers, own: Layers, of: Int[Array, "some"], rows: int, size: int) -> Layers:
+    """The prompt `of` each row, of so many prompts, in front of its own keys and values; `size` slots,
+    of which the last may be spare."""
+
+    def one(name: str, x: Array, y: Array) -> Array:
+        axis = _AXIS[name]
+        whole = jnp.concatenate([_some(x, of, rows), y], axis)
+        spare = max(0, size - whole.shape[axis])
+        whole = jnp.pad(whole, [(0, spare if a == axis else 0) for a in range(whole.ndim)])
+        return jax.lax.slice_in_dim(whole, 0, size, axis=axis)
+
+    return {layer: {n: one(n, x, own[layer][n]) for n, x in kept.items()} for layer, kept in prompts.items()}
+
+
+@partial(jax.jit, static_argnames=("rows",))
+def taken(tree: Any, index: Int[Array, "some"], rows: int) -> Any:
+    """Some of so many rows, in another order or several times; of a past, or of anything by row."""
+    return jax.tree.map(lambda x: _some(x, index, rows), tree)
+
+
+def _some(x: Array, index: Int[Array, "some"], rows: int) -> Array:
+    apart = x.reshape(rows, -1, *x.shape[1:])[index]
+    return apart.reshape(-1, *x.shape[1:])
 
 
 @partial(jax.jit, donate_argnames=("past", "logits", "done"))
@@ -101,8 +138,10 @@ def inserted(
 
     def one(name: str, x: Array, y: Array, start: Any) -> Array:
         axis = _AXIS[name]
-        rows = jax.lax.dynamic_update_slice_in_dim(x[to], y[of], start - y.shape[axis], axis)
-        return x.at[to].set(rows)
+        old, fresh = _some(x, to, len(logits)), _some(y, of, len(new_logits))
+        rows = jax.lax.dynamic_update_slice_in_dim(old, fresh, start - y.shape[axis], axis)
+        apart = x.reshape(len(logits), -1, *x.shape[1:])
+        return apart.at[to].set(rows.reshape(len(to), *apart.shape[1:])).reshape(x.shape)
 
     put = {
         kind: {
@@ -112,17 +151,3 @@ def inserted(
         for kind in KINDS
     }
     return put, logits.at[to].set(new_logits[of]), done.at[to].set(False)
-
-
-def written(past: Past, own: Layers, starts: Mapping[str, Any]) -> Past:
-    """The past with a chunk's own keys and values in the slots from the start on."""
-    return {
-        kind: {
-            layer: {
-                n: jax.lax.dynamic_update_slice_in_dim(x, own[layer][n], starts[kind], _AXIS[n])
-                for n, x in kept.items()
-            }
-            for layer, kept in past[kind].items()
-        }
-        for kind in KINDS
-    }

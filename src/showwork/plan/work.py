@@ -16,7 +16,7 @@ from showwork.plan.lengths import Lengths
 CHUNK = 16  # decode steps between two looks of the host; `model/chunk.py` has the same (a test)
 FEWEST = 16  # rows of the smallest batch; likewise `model/decode.py`
 PADDED = 32  # prompts and completions are padded to multiples of this; likewise
-_LEAST = 128  # positions; likewise `model/past.py`
+_LEAST = 64  # positions; likewise `model/past.py`
 _SAMPLING = 8  # times that a decode step reads or writes its logits in float32
 
 
@@ -123,10 +123,13 @@ class Machine:
             if begin >= longest:
                 break
             held = min(held, bucket(max(1, math.ceil(rows * lengths.alive(begin)))))
-            seconds += CHUNK * self.step(held, room(length + begin + CHUNK))
+            if n > 1 and held == rows:  # whole groups read their prompt together
+                seconds += CHUNK * self.step(held, length / n + room(begin + CHUNK))
+            else:
+                seconds += CHUNK * self.step(held, room(length + begin + CHUNK))
         return seconds
 
-    def step(self, rows: int, size: int) -> float:
+    def step(self, rows: int, size: float) -> float:
         """Seconds of one decode step of so many rows with `size` positions each: weights, the past and the
         logits are read; a chip has its share of the rows, all of them where the chips do not divide them."""
         s, chips = self.shape, self.device.chips

@@ -256,7 +256,7 @@ def _chunk(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     done, keys, shift = _rows(shapes.mesh, (_shape(jnp.bool_, rows), keys, _int(rows)))
     settings = Settings(size["greedy"], 0, 1.0, _ENDS, _PAD)
     scalars = dict.fromkeys(past, _shape(jnp.int32)), _shape(jnp.float32)
-    of = (shapes.plain, shapes.merged, (past, logits, done), keys, shift, *scalars, settings)
+    of = (shapes.plain, shapes.merged, None, (past, logits, done), keys, shift, *scalars, settings)
     return Program(chunk.lower(*of), (shapes.merged, past))
 
 
