@@ -11,7 +11,7 @@ from showwork.model.gemma import Gemma
 from showwork.model.tiny import fresh, tiny_config
 from showwork.recipe import Pretrain
 from showwork.train import pretrain as module
-from showwork.train.pretrain import HELD_OUT, batch, pretrain
+from showwork.train.pretrain import HELD_OUT, batch, parted, pretrain
 
 pytestmark = TUNIX
 HOW = Pretrain(steps=20, batch=8, length=32, learning_rate=1e-2, warmup=0.1, vocabulary=512)
@@ -57,6 +57,31 @@ def test_the_loss_falls() -> None:
     assert len(losses) == len(held) == 2
     assert losses[1] < losses[0] < np.log(512) and held[1] < held[0]
     assert np.abs(logits(model, [tokenizer().encode_prompt("12 + 3 = 15\n")])).max() > 0
+
+
+def test_rows_of_pieces_that_were_never_shown_are_parted() -> None:
+    """Side by side before, apart after, others untouched; the same again from the same seed."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(64, 32)).astype(np.float32)
+    table[40:] = 3 + 0.01 * table[40:]
+    shown = np.arange(64) < 40
+
+    def cosine(rows: np.ndarray) -> np.ndarray:
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows @ rows.T)[~np.eye(len(rows), dtype=bool)]
+
+    out = parted(table, shown, 0)
+    assert (
+        out.dtype == np.float32 and (out[:40] == table[:40]).all() and (parted(table, shown, 0) == out).all()
+    )
+    assert cosine(table[40:]).min() > 0.99
+    assert np.abs(cosine(out[40:] - table[40:].mean(axis=0))).max() < 0.8
+    reach = np.linalg.norm(out[40:] - table[40:].mean(axis=0), axis=1)
+    assert reach == pytest.approx(
+        np.linalg.norm(table[:40] - table[:40].mean(axis=0), axis=1).mean(), rel=1e-4
+    )
+    for all_or_none in (np.ones(64, bool), np.zeros(64, bool)):
+        assert (parted(table, all_or_none, 0) == table).all()
 
 
 def leaves(model: Gemma) -> Iterator[np.ndarray]:

@@ -2,7 +2,7 @@
 
 Not Tunix's trainer: that one is for adapters; here every parameter moves, and the loop is the whole page.
 """
-# ruff: noqa: F722 (shapes in annotations are strings)
+# ruff: noqa: F722, F821 (shapes in annotations are strings)
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from optax.contrib import MuonDimensionNumbers, muon
 
 from showwork.data.corpus import document
@@ -28,11 +28,13 @@ _AHEAD = 2  # batches made ahead of the device
 
 
 class State(NamedTuple):
-    """All that a pretraining run is: parameters, optimizer, and the next step's number."""
+    """All that a pretraining run is: parameters, optimizer, the next step's number, and which pieces of the
+    vocabulary have been shown."""
 
     params: Any
     optimizer: Any
     step: Int[Array, ""]
+    shown: Bool[Array, "pieces"]
 
 
 def batch(
@@ -98,7 +100,9 @@ def pretrain(
     leg = leg or Leg(how.steps)
     graph, params = nnx.split(model, nnx.Param)
     tx = optimizer(how)
-    state = State(nnx.to_pure_dict(params), tx.init(nnx.to_pure_dict(params)), jnp.zeros((), jnp.int32))
+    params = nnx.to_pure_dict(params)
+    shown = jnp.zeros(len(params["embedder"]["input_embedding"]), bool)
+    state = State(params, tx.init(params), jnp.zeros((), jnp.int32), shown)
     if leg.resumed:
         state = _restored(state, leg.resumed.arrays)
     positions = jnp.broadcast_to(jnp.arange(how.length), (how.batch, how.length))
@@ -113,7 +117,8 @@ def pretrain(
     def update(state: State, rows: Int[Array, "batch time"]) -> tuple[State, Float[Array, ""]]:
         loss, gradient = jax.value_and_grad(loss_of)(state.params, rows)
         change, inner = tx.update(gradient, state.optimizer, state.params)
-        return State(optax.apply_updates(state.params, change), inner, state.step + 1), loss
+        shown = state.shown.at[rows].set(True)
+        return State(optax.apply_updates(state.params, change), inner, state.step + 1, shown), loss
 
     step_fn = jax.jit(update, donate_argnums=0)
     held_out = [jnp.asarray(batch(tokenizer, how, seed, k, HELD_OUT)) for k in range(4)]
@@ -131,7 +136,27 @@ def pretrain(
         on_step(k + 1, metrics)
         leg.after(k + 1, partial(_named, state))
     leg.close()
-    return nnx.merge(graph, nnx.State(state.params))
+    embedder = state.params["embedder"]
+    table = parted(np.asarray(embedder["input_embedding"]), np.asarray(state.shown), seed)
+    params = {**state.params, "embedder": {**embedder, "input_embedding": jnp.asarray(table)}}
+    return nnx.merge(graph, nnx.State(params))
+
+
+def parted(
+    table: Float[np.ndarray, "pieces width"], shown: Bool[np.ndarray, "pieces"], seed: int
+) -> Float[np.ndarray, "pieces width"]:
+    """The embedding with the rows of pieces that no text has shown moved apart. All that training does with
+    them is to make them unlikely, so that they come to lie side by side (at a cosine of 0.99), where no
+    adapter can part them; each gets a direction of its own, as far from their middle as other rows are from
+    theirs."""
+    if shown.all() or not shown.any():
+        return table
+    known, middle = table[shown], table[~shown].mean(axis=0)
+    far = np.linalg.norm(known - known.mean(axis=0), axis=1).mean()
+    away = np.random.default_rng(seed).standard_normal((int((~shown).sum()), table.shape[1]))
+    out = table.copy()
+    out[~shown] = middle + far * away / np.linalg.norm(away, axis=1, keepdims=True)
+    return out
 
 
 def _named(state: State) -> dict[str, np.ndarray]:
