@@ -327,6 +327,15 @@ own, place = arms(read_ablation(file), file), Place(Path(root))
 job = next(j for j in jobs(own) if j.label == label)
 with open(place.root / "begun", "a") as begun:
     print(label, file=begun)
+with open(place.root / "cores", "a") as cores:
+    print(*sorted(os.sched_getaffinity(0)), file=cores)
+if what == "meet":  # two runs that end only if they run side by side
+    me, other = ("whole", "half") if "whole" in label else ("half", "whole")
+    (place.root / f"{me}{label.split('-')[1]}").touch()
+    end = time.monotonic() + 60
+    while me in label and not (place.root / f"{other}{label.split('-')[1]}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 if what == "sleep" and "half" in label:
     time.sleep(60)
 if what == "fail" and "less" in label:
@@ -421,6 +430,30 @@ def test_a_run_that_cannot_be_begun_stops_everything_and_is_no_row(tmp_path: Pat
     with pytest.raises(ValueError, match=r"shared-s0-\w+ could not be begun \(exit code 2"):
         told(written(tmp_path, SHORT), child, "refuse")
     assert Place(tmp_path / "out").rows() == []
+
+
+def test_some_at_a_time_share_the_cores(tmp_path: Path, child: Path) -> None:
+    """Runs that wait for each other end; none begins before the one whose stages it shares has ended."""
+    place = told(written(tmp_path, SHORT), child, "meet", at_once=2)
+    assert sorted(begun(place)) == sorted(EVERY) and len(place.rows()) == 6
+    for seed in (0, 1):
+        of = [name for name in begun(place) if name.endswith(f"s{seed}")]
+        assert of[0] == f"shared-s{seed}"
+    cores = {frozenset(map(int, line.split())) for line in (place.root / "cores").read_text().splitlines()}
+    mine = os.sched_getaffinity(0)
+    assert all(share < mine or len(mine) == 1 for share in cores) and set().union(*cores) == mine
+
+
+def test_a_request_to_stop_reaches_all_that_run(tmp_path: Path, child: Path) -> None:
+    small, place = written(tmp_path, SHORT), Place(tmp_path / "out")
+
+    def stop() -> str | None:
+        return "enough" if (place.root / "begun").exists() and len(begun(place)) >= 3 else None
+
+    with pytest.raises(Stopped, match="enough; all that is done is kept"):
+        told(small, child, "sleep", stop=stop, at_once=2)
+    told(small, child, "well", at_once=3)
+    assert len(place.rows()) == 6
 
 
 def test_a_request_to_stop_reaches_the_run_in_progress(tmp_path: Path, child: Path) -> None:

@@ -1,4 +1,5 @@
-"""Running an ablation: which runs are missing, and one process for each of them, one after the other.
+"""Running an ablation: which runs are missing, and one process for each of them, one after the other or some
+at a time.
 
 What a run does is in `trial.py`; here only processes are begun and waited for, so that one that dies takes
 nothing with it. All state is the ledger and the run directories: the same call again goes on.
@@ -47,23 +48,28 @@ def ablate(
     screen: Screen,
     stop: Callable[[], str | None] = lambda: None,
     retry: bool = False,
+    at_once: int = 1,
 ) -> None:
     """Do every run that has no row in the ledger yet; `retry`: also those whose newest row says that it
-    failed. `command` is what does one job (and adds its rows) in a process of its own.
+    failed. `command` is what does one job (and adds its rows) in a process of its own; so many are `at_once`,
+    each on its share of the cores.
 
     A run that fails leaves a row, and the next one begins. Raises Stopped where it was asked to stop, having
-    waited for the run in progress to leave in good order; ValueError where a run could not be begun at all,
+    waited for the runs in progress to leave in good order; ValueError where a run could not be begun at all,
     and where another process works on the same ablation.
     """
     with _locked(place):
         before = len(place.rows())
         todo = [p for p in plan(ablation, arms, place, retry) if p.wanted]
-        for i, planned in enumerate(todo):
+
+        def wanted(planned: Planned) -> bool:
             since = place.rows()[before:]
             if planned.arms and all(newest(since, arm) for arm in planned.arms):
-                continue  # the stages that it shares have failed meanwhile
-            _say(screen, ablation, place, todo, i)
-            code = _wait(command(planned.job), stop)
+                return False  # the stages that it shares have failed meanwhile
+            _say(screen, ablation, place, todo, todo.index(planned), at_once)
+            return True
+
+        for planned, code in _ended(todo, wanted, command, stop, at_once):
             if code == 0:
                 continue
             if reason := stop():
@@ -82,6 +88,8 @@ def ablate(
                     f"{planned.job.label} could not be begun (exit code {code}, its message is above); mend "
                     "that, and give the same command again"
                 )
+        if (reason := stop()) and any(p.wanted for p in plan(ablation, arms, place, retry)):
+            raise Stopped(f"{reason}; all that is done is kept, and the same command goes on from there")
 
 
 def plan(ablation: Ablation, arms: Sequence[Arm], place: Place, retry: bool = False) -> list[Planned]:
@@ -121,13 +129,14 @@ def decided(job: Job, arms: Sequence[Arm]) -> list[Arm]:
     return [a for a in arms if job.key in (a.job.key, a.job.shares.key if a.job.shares else None)]
 
 
-def _say(screen: Screen, ablation: Ablation, place: Place, todo: Sequence[Planned], at: int) -> None:
+def _say(
+    screen: Screen, ablation: Ablation, place: Place, todo: Sequence[Planned], at: int, at_once: int
+) -> None:
     """One line before a run begins; what is left is guessed anew from the runs that are done by now."""
     spent = _minutes(ablation, place.rows())
     left = [spent["shared" if p.job.shares is None else "run"] for p in todo[at:]]
-    about = (
-        "" if None in left else f", about {duration(60 * sum(m for m in left if m is not None))} left for all"
-    )
+    minutes = sum(m for m in left if m is not None) / at_once
+    about = "" if None in left else f", about {duration(60 * minutes)} left for all"
     screen.stage(f"{place.root.name} {at + 1}/{len(todo)}: {todo[at].job.label}{about}")
 
 
@@ -157,26 +166,58 @@ def _bare(job: Job) -> dict[str, Any]:
     return {"run": job.label, "at": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _wait(command: Sequence[str], stop: Callable[[], str | None]) -> int:
-    """Run a process to its end; its exit code, negative for the signal that ended it. It is asked to stop as
-    soon as this one is, and is not left behind whatever happens."""
-    process = subprocess.Popen(list(command))
+def _ended(
+    todo: Sequence[Planned],
+    wanted: Callable[[Planned], bool],
+    command: Callable[[Job], Sequence[str]],
+    stop: Callable[[], str | None],
+    at_once: int,
+) -> Iterator[tuple[Planned, int]]:
+    """Begin what is `wanted` in its order, so many processes at a time, and give each with its exit code
+    (negative for the signal that ended it) as it ends. A run waits for the one whose stages it shares.
+
+    Processes are asked to stop as soon as this one is, and are not left behind whatever happens.
+    """
+    waiting, running = list(todo), dict[subprocess.Popen[bytes], Planned]()
+    free = _shares(at_once)
+    own: dict[subprocess.Popen[bytes], set[int]] = {}
     asked = False
     try:
-        while (code := process.poll()) is None:
+        while running or (waiting and not asked):
+            busy = {p.job.key for p in (*waiting, *running.values())}
+            ready = next((p for p in waiting if p.job.shares is None or p.job.shares.key not in busy), None)
+            if ready and free and not asked:
+                waiting.remove(ready)
+                if wanted(ready):
+                    process = subprocess.Popen(list(command(ready.job)))
+                    running[process], own[process] = ready, free.pop(0)
+                    if at_once > 1 and hasattr(os, "sched_setaffinity"):
+                        os.sched_setaffinity(process.pid, own[process])
+                continue
+            for process in [p for p in running if p.poll() is not None]:
+                free.append(own.pop(process))
+                yield running.pop(process), process.wait()
             if not asked and stop() is not None:
-                process.terminate()
                 asked = True
+                for process in running:
+                    process.terminate()
             time.sleep(_POLL)
-        return code
     finally:
-        if process.poll() is None:
-            process.terminate()
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+        for process in running:
             try:
                 process.wait(_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _shares(at_once: int) -> list[set[int]]:
+    """The cores that this process may use, dealt out; a core for several where there are not enough."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    return [set(cores[i::at_once]) or {cores[i % len(cores)]} for i in range(at_once)]
 
 
 @contextmanager

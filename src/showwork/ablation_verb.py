@@ -36,6 +36,9 @@ def ablate(
     ] = None,
     only: Annotated[str | None, typer.Option("--only", metavar="RUN", help="do this one run")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="do those again that failed")] = False,
+    at_once: Annotated[
+        int, typer.Option("--at-once", min=1, help="runs side by side, each on its share of the cores")
+    ] = 1,
     accept: Annotated[
         str, typer.Option("--accept", metavar="NAMES", help="go on though code, data or base changed")
     ] = "",
@@ -66,8 +69,9 @@ def ablate(
     if not report_only:
         stop = asked_to_stop()
         command = [sys.executable, "-m", "showwork", "ablate", str(file), "--dir", str(place.root)]
-        command += (["--accept", accept] if accept else []) + (["--quiet"] if quiet else [])
-        run_missing(ablation, own, place, lambda job: [*command, "--only", job.label], screen, stop, retry)
+        command += (["--accept", accept] if accept else []) + (["--quiet"] if quiet or at_once > 1 else [])
+        begin = lambda job: [*command, "--only", job.label]  # noqa: E731
+        run_missing(ablation, own, place, begin, screen, stop, retry, at_once)
     failed = _report(ablation, file, own, place, write or place.root, screen, as_json)
     if failed:
         raise typer.Exit(1)

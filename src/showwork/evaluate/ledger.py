@@ -7,9 +7,11 @@
 What rows and outcomes hold is said in `evaluate.ablation`.
 """
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,12 @@ class Place:
         return newest(self.rows(), arm)
 
     def add(self, row: Row) -> None:
-        append_jsonl(self.ledger, [row])
+        """One row more; runs side by side take turns."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with open(self.ledger, "ab") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            append_jsonl(self.ledger, [row])
 
     def keep(self, arm: Arm, outcomes: Sequence[Outcome]) -> dict[str, str]:
         """Write an arm's outcomes; what its row must say to find them again."""
