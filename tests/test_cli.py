@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from io import StringIO
@@ -15,6 +16,7 @@ from rich.table import Table
 from fakes import FakeClock
 from showwork import cli
 from showwork.files import RunError
+from showwork.process import WAS_INTERRUPTED
 from showwork.show.screen import Screen
 
 VERBS = ("run", "pretrain", "eval", "grade", "check")
@@ -332,3 +334,27 @@ def test_an_error_goes_through_progress() -> None:
         shown, _, _ = screen(terminal=terminal)
         with pytest.raises(RunError), shown.progress("sft", 2):
             raise RunError("x")
+
+
+DEAF = """
+import signal, sys, threading
+from showwork.process import end_when_interrupted
+end_when_interrupted(0.5)
+signal.signal(signal.SIGINT, lambda *_: None)
+print("ready", flush=True)
+threading.Event().wait(60)
+print("ended by itself")
+"""
+
+
+def test_an_interrupted_process_is_gone_even_where_nothing_hears_the_signal() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert child.stdout and child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    assert (child.returncode, out, err) == (130, "", f"{WAS_INTERRUPTED}\n")

@@ -18,12 +18,11 @@ from typing import Any
 from showwork.evaluate.ablation import DONE, FAILED, Row, failed_row, newest
 from showwork.evaluate.changes import Ablation, Arm, Job, jobs
 from showwork.evaluate.ledger import Place
-from showwork.process import STOPPED
+from showwork.process import INTERRUPTED, STOPPED
 from showwork.run import TEST
 from showwork.show.screen import Screen, duration
 from showwork.types import Stopped
 
-_INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
 _POLL = 0.2  # seconds between two looks at a running process
 _PATIENCE = 60.0  # seconds that a process has to leave in good order where this one has to leave at once
 
@@ -74,7 +73,7 @@ def ablate(
                 continue
             if reason := stop():
                 raise Stopped(f"{reason}; all that is done is kept, and the same command goes on from there")
-            if code in (STOPPED, _INTERRUPTED):
+            if code in (STOPPED, INTERRUPTED):
                 raise Stopped(f"{planned.job.label} was stopped; the same command goes on from there")
             lost = decided(planned.job, arms)
             if all(newest(place.rows()[before:], arm) for arm in lost):

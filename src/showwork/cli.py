@@ -19,7 +19,16 @@ from showwork.checks import checks
 from showwork.export_verb import exports
 from showwork.options import AsJson, Debug, Quiet, print_json
 from showwork.play import player
-from showwork.process import GONE, STOPPED, asked_to_stop, keep_imports, one_of_several, set_up_jax
+from showwork.process import (
+    GONE,
+    INTERRUPTED,
+    STOPPED,
+    WAS_INTERRUPTED,
+    asked_to_stop,
+    keep_imports,
+    one_of_several,
+    set_up_jax,
+)
 from showwork.push_verb import pushes
 from showwork.reward_verbs import rewards
 from showwork.rows import collect_rarely, json_line, lines
@@ -34,7 +43,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe, e.g. recipes/tiny.yaml")]
 Overrides = Annotated[
@@ -282,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"showwork: {known}", file=sys.stderr)
         return 1 if known is None else 2
     if code == INTERRUPTED:
-        print("showwork: interrupted; the same command again resumes", file=sys.stderr)
+        print(WAS_INTERRUPTED, file=sys.stderr)
     return code or 0
 
 

@@ -5,7 +5,10 @@ import importlib.util
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +16,8 @@ GONE = (
     "another process of this run has ended; end the rest and start all of them again with the same commands, "
     "and the run goes on from its last checkpoint"
 )
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
+WAS_INTERRUPTED = "showwork: interrupted; the same command again resumes"
 STOPPED = 75  # the exit code of a run that was left in good order; the system's "try again later"
 
 
@@ -63,3 +68,22 @@ def asked_to_stop() -> Callable[[], str | None]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
     return lambda: asked[0] if asked else None
+
+
+@cache
+def end_when_interrupted(seconds: float) -> None:
+    """From now on the process is gone so many seconds after the first SIGINT, also where no signal reaches
+    what it waits for: a lock, another thread at its end, a socket it had not begun to wait for when the signal
+    came. For commands that leave nothing half done wherever they end."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while signal.SIGINT not in os.read(heard, 16):
+            pass
+        time.sleep(seconds)
+        print(WAS_INTERRUPTED, file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=wait, daemon=True).start()

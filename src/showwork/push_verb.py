@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from showwork.options import AsJson, Debug, Quiet, print_json
+from showwork.process import end_when_interrupted
+
+_PATIENCE = 10.0  # seconds that a library has to let go of a connection
 
 pushes = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -49,6 +52,8 @@ def push(
         print(f"  {len(what.files)} files, {size / 1e6:,.1f} MB")
         print(f"to {where}, {seen}")
         print(f"account: {found or 'no token is found'}")
+    if yes:
+        end_when_interrupted(_PATIENCE)
     made = to.push(what, name, public, license_name, quiet) if yes else None
     if as_json:
         print_json(
