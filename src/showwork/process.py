@@ -73,8 +73,8 @@ def asked_to_stop() -> Callable[[], str | None]:
 @cache
 def end_when_interrupted(seconds: float) -> None:
     """From now on the process is gone so many seconds after the first SIGINT, also where no signal reaches
-    what it waits for: a lock, another thread at its end, a socket it had not begun to wait for when the signal
-    came. For commands that leave nothing half done wherever they end."""
+    what it waits for: a lock, another thread at its end, a socket that it had not begun to wait for when the
+    signal came. For commands that leave nothing half done wherever they end."""
     heard, told = os.pipe()
     os.set_blocking(told, False)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
