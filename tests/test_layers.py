@@ -1,6 +1,8 @@
 """The rules of the house that a machine can check: who imports whom, how big things are, what is tracked."""
 
 import ast
+import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -204,6 +206,25 @@ def test_the_lock_holds_what_the_project_asks_for() -> None:
     blocks = re.split(r"^(?=\S+==)", lock, flags=re.MULTILINE)[1:]
     assert all("--hash=sha256:" in block for block in blocks)
     assert "torch" not in pins and not re.search(r"://|^-", lock, re.MULTILINE)
+
+
+def test_every_library_that_is_imported_is_named() -> None:
+    """Not only brought along by another one, which may let go of it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    named = {canonicalize_name(Requirement(r).name) for r in asked}
+    homes = importlib.metadata.packages_distributions()
+    imported = set[str]()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                imported.add(node.module.partition(".")[0])
+    foreign = imported - set(sys.stdlib_module_names) - {"showwork"}
+    assert {"jax", "yaml", "PIL"} <= foreign
+    unnamed = {m for m in foreign if not named & {canonicalize_name(d) for d in homes.get(m, ())}}
+    assert not unnamed
 
 
 # A place on one machine, or a package registry: neither belongs in what is tracked.
