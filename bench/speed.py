@@ -25,9 +25,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from contenders.worker import Done, Spec
@@ -88,11 +89,11 @@ EVALUATED = 512
 PATIENCE = 600  # seconds for one word of a contender
 
 
-def spec(run: Run, folder: Path, case: Case) -> Spec:
+def spec(run: Run, folder: Path, case: Case, prompts: int = PROMPTS) -> Spec:
     """The work of a case, from the run's dev tasks and worked examples."""
     tokenizer = load_tokenizer(folder)
     worked = examples(tasks_of(run, "sft")[:512], tokenizer, "none")
-    count = EVALUATED if case.kind == "evaluate" else PROMPTS
+    count = EVALUATED if case.kind == "evaluate" else prompts
     asked = {prompt(t).text: t for t in [*tasks_of(run, "dev"), *tasks_of(run, "train_worked")]}
     texts = list(asked)[:count]
     return Spec(
@@ -118,12 +119,12 @@ def spec(run: Run, folder: Path, case: Case) -> Spec:
 
 
 class Contender:
-    """A process that does a spec's work on demand."""
+    """A process that does a spec's work on demand; `more` goes into its environment."""
 
-    def __init__(self, name: str, given: Path, log: Path):
+    def __init__(self, name: str, given: Path, log: Path, more: Mapping[str, str] = MappingProxyType({})):
         file, python = PEERS[name]
         self.name, self.log = name, log
-        env = {**os.environ, "PYTHONPATH": str(HERE.parent / "src"), "GLIBC_TUNABLES": ALLOCATOR}
+        env = {**os.environ, "PYTHONPATH": str(HERE.parent / "src"), "GLIBC_TUNABLES": ALLOCATOR, **more}
         with log.open("w") as errors:
             self.process = subprocess.Popen(
                 [str(python), str(HERE / "contenders" / file), str(given)],
