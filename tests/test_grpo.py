@@ -391,5 +391,5 @@ def test_a_shape_is_compiled_once(part: None, caplog: pytest.LogCaptureFixture) 
     parts = {x.shape for e in watched.examples for x in np.split(np.asarray(e.completion_ids), 2)}
     count = Counter(names)
     assert len(parts) == 1 and len(watched.steps) == 3
-    programs = ("step", "run", "prefill", "chunk")
-    assert [count[f"jit({name})"] for name in programs] == [1, 1, 1, 1], count
+    programs = ("gradient", "update", "run", "prefill", "chunk")
+    assert [count[f"jit({name})"] for name in programs] == [1, 1, 1, 1, 1], count

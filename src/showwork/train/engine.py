@@ -3,7 +3,8 @@ rate is given at every step, and all that a step changes can be taken out and pu
 
 `nnx.jit` returns every variable of the model, so Tunix's stock step copies the whole frozen base each time
 and separates the policy's base arrays from the reference's. Here the jitted step takes and returns the
-adapter and the optimizer only; everything else of the trainer is Tunix's.
+adapter and the optimizer only; everything else of the trainer is Tunix's. The step is two programs, since the
+gradient is compiled for every length of a batch and what the optimizer does with it once.
 """
 
 import types
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from tunix.sft.peft_trainer import PeftTrainer
 
 from showwork.model.mesh import mesh_of, place, put, spread_rows
@@ -23,28 +25,35 @@ from showwork.train.optimizer import MASTER, RATE, SKIPPED
 
 
 def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -> None:
-    """Replace the trainer's jitted step by one over (adapter, rest, optimizer state, batch), at the learning
+    """Replace the trainer's jitted step by ours over (adapter, rest, optimizer state, batch), at the learning
     rate that `rate` gives; its time is the `ledger`'s phase "update". Call the trainer's `train` with
     `skip_jit=True`, which selects what this installs."""
     cell: dict[str, Any] = {}
     # A step that finds its counters off the mesh, and returns them on it, is compiled a second time.
     if (mesh := mesh_of(nnx.state(trainer.model))) is not None:
         place(trainer.optimizer, mesh)
+    whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
     def build(self: PeftTrainer) -> None:
         graph = nnx.graphdef(self.model)
         optimizer_graph = nnx.graphdef(self.optimizer)
 
-        def step(adapter: Any, rest: Any, optimizer: Any, batch: Any) -> Any:
-            model = nnx.merge(graph, adapter, rest)
-            inner = nnx.merge(optimizer_graph, optimizer)
-            out = self._train_step(model, inner, batch)
-            return nnx.state(model, nnx.LoRAParam), nnx.state(inner), out
+        def gradient(adapter: Any, rest: Any, batch: Any) -> Any:
+            caught = _Caught()
+            out = self._train_step(nnx.merge(graph, adapter, rest), caught, batch)  # pyright: ignore
+            # Like the adapter on every device: what comes of both is then where they were.
+            return jax.lax.with_sharding_constraint(caught.gradient, whole) if whole else caught.gradient, out
+
+        def update(adapter: Any, rest: Any, optimizer: Any, gradient: Any) -> Any:
+            model, inner = nnx.merge(graph, adapter, rest), nnx.merge(optimizer_graph, optimizer)
+            inner.update(model, gradient)
+            return nnx.state(model, nnx.LoRAParam), nnx.state(inner)
 
         def evaluate(adapter: Any, rest: Any, batch: Any) -> Any:
             return self._eval_step(nnx.merge(graph, adapter, rest), batch)
 
-        cell["step"], cell["eval"] = jax.jit(step, donate_argnums=(0, 2)), jax.jit(evaluate)
+        cell["gradient"], cell["eval"] = jax.jit(gradient), jax.jit(evaluate)
+        cell["update"] = jax.jit(update, donate_argnums=(0, 2))
 
     def jit_train_and_eval_step(
         self: PeftTrainer, skip_jit: bool = False, cache_nnx_graph: bool = False
@@ -59,7 +68,8 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
                 if path[-1] == RATE:
                     leaf.set_value(jnp.float32(rate()))
             with ledger.phase("update"):
-                adapter, optimizer, out = cell["step"](adapter, rest, optimizer, batch)
+                found, out = cell["gradient"](adapter, rest, batch)
+                adapter, optimizer = cell["update"](adapter, rest, optimizer, found)
             nnx.update(self.model, adapter)
             nnx.update(self.optimizer, optimizer)
             return out
@@ -79,6 +89,15 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
     trainer._prepare_inputs = types.MethodType(on_devices, trainer)
     trainer.jit_train_and_eval_step = types.MethodType(jit_train_and_eval_step, trainer)
     trainer.clear_jit_cache = types.MethodType(clear_jit_cache, trainer)
+
+
+class _Caught:
+    """What stands in an optimizer's place where only the gradient is wanted."""
+
+    gradient: Any = None
+
+    def update(self, model: Any, gradient: Any) -> None:
+        self.gradient = gradient
 
 
 def snapshot(trainer: PeftTrainer) -> dict[str, np.ndarray]:
