@@ -14,6 +14,7 @@ from flax import nnx
 from tunix.models.gemma3.model import Gemma3
 
 from model_fixtures import TUNIX, logits, logprobs, lora, micro, texts, tokenizer
+from showwork.model.chunk import drawn, row_keys
 from showwork.model.decode import Decoded, decode, left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import attention, group_logprobs, token_logprobs
@@ -188,6 +189,27 @@ def test_greedy_is_the_argmax_of_plain_forward_passes() -> None:
         whole = np.array(logits(model(), [[*prompt, *text(row)]])[0, len(prompt) - 1 : -1])
         whole[:, tokenizer().pad] = -np.inf
         assert whole.argmax(axis=1).tolist() == text(row)
+
+
+@pytest.mark.parametrize("pieces", [7, 64, 500])
+def test_pieces_are_drawn_as_often_as_they_are_likely(pieces: int) -> None:
+    """By a chi-square test over 40,960 draws; what has no probability is never drawn."""
+    rng, rows = np.random.default_rng(pieces), 4096
+    logits = rng.normal(0, 2, pieces)
+    logits[rng.permutation(pieces)[: pieces // 3]] = -np.inf
+    odds = np.exp(logits) / np.exp(logits).sum()
+    given = jnp.log(jnp.broadcast_to(jnp.asarray(odds, jnp.float32), (rows, pieces)))
+    keys = row_keys(np.uint32(5), np.arange(rows, dtype=np.uint32), np.zeros(rows, np.uint32))
+    draw = jax.jit(lambda position: drawn(given, keys, position))
+    counts = sum(np.bincount(draw(jnp.full(rows, p)), minlength=pieces) for p in range(10))
+    assert counts.sum() == 10 * rows and (counts[odds == 0] == 0).all()
+    wanted = odds * 10 * rows
+    often = wanted >= 5
+    seen = np.append(counts[often], counts[~often].sum())
+    hoped = np.append(wanted[often], wanted[~often].sum())
+    z = ((seen - hoped)[hoped > 0] ** 2 / hoped[hoped > 0]).sum()
+    freedom = (hoped > 0).sum() - 1
+    assert abs(z - freedom) < 4 * np.sqrt(2 * freedom), (z, freedom)
 
 
 @pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 0.0}], ids=str)

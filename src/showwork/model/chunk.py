@@ -101,7 +101,7 @@ def chunk(
         choices = scaled.at[:, settings.pad].set(-jnp.inf)
         if not settings.greedy:
             choices = _truncate(choices, settings)
-        token = _argmax(choices) if settings.greedy else _drawn(choices, keys, position)
+        token = _argmax(choices) if settings.greedy else drawn(choices, keys, position)
         logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
         token = jnp.where(done, settings.pad, token)
         done = done | jnp.any(token[:, None] == ends, 1)
@@ -132,7 +132,7 @@ def _argmax(x: Shaped[Array, "rows n"]) -> Int[Array, "rows"]:
     return jnp.minimum(at.min(axis=1), x.shape[1] - 1).astype(jnp.int32)
 
 
-def _drawn(
+def drawn(
     logprobs: Float[Array, "rows vocabulary"], keys: Key[Array, "rows"], position: Int[Array, "rows"]
 ) -> Int[Array, "rows"]:
     """A piece a row, each as likely as it says: first a stretch of pieces is drawn, then one of its pieces.
