@@ -2,7 +2,9 @@
 adapters. Run by test_sharding.py in a process of its own, since a process keeps the devices it began with; as
 one of several where it is told their place.
 
-    python tests/sharded.py OUT replicated|fsdp [INDEX/COUNT@HOST:PORT]
+    python tests/sharded.py OUT replicated|fsdp whole|short [INDEX/COUNT@HOST:PORT]
+
+Short: two layers, and no GRPO.
 """
 
 import sys
@@ -34,24 +36,27 @@ def letters(graded: Graded) -> float:
     return len(set(graded.completion.text)) / 10
 
 
-def policy(weights: str) -> Any:
+def policy(weights: str, layers: int | None = None) -> Any:
     """A micro policy on the mesh; with "fsdp" every matrix of its base is spread."""
-    model, mesh = lora(seed=8, moved=True), device_mesh()
+    model, mesh = (
+        lora(seed=8, moved=True, layers=layers) if layers else lora(seed=8, moved=True),
+        device_mesh(),
+    )
     if weights == "fsdp":
         _, adapters, rest = nnx.split(model, nnx.LoRAParam, ...)
         where = jax.tree.map(lambda x: weights_sharding(mesh, "fsdp", x.shape, least=1), rest)
         nnx.update(model, adapters, jax.tree.map(put, rest, where))
         spread = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(nnx.state(model)))
-        assert mesh.size == 1 or spread > 20, spread
+        assert mesh.size == 1 or spread > 3 * (layers or 7), spread
     place(model, mesh)
     return model
 
 
-def main(out: Path, weights: str) -> None:
+def main(out: Path, weights: str, short: bool) -> None:
     found: dict[str, np.ndarray] = {"devices": np.array(jax.device_count())}
-    model = policy(weights)
+    model = policy(weights, layers=2 if short else None)
     ids = [tokenizer().encode_prompt(t) for t in texts(12)]
-    how = Sampling(temperature=0.8, max_tokens=48, seed=3)
+    how = Sampling(temperature=0.8, max_tokens=16 if short else 48, seed=3)
     state = local(merged(model))
     rows = decode_shared(
         structure(without(model)), state, ids, 4, how, pad=tokenizer().pad, ends=tokenizer().ends
@@ -62,11 +67,14 @@ def main(out: Path, weights: str) -> None:
 
     losses: list[float] = []
     data = examples(tasks()[:20], tokenizer(), INSTRUCTION)
-    tune = Sft(epochs=3, batch=8, learning_rate=1e-2, eval_every=2)
+    tune = Sft(epochs=1 if short else 3, batch=8, learning_rate=1e-2, eval_every=2)
     sft(model, tokenizer(), data[:16], data[16:], tune, 0, lambda step, m: losses.extend(m.values()))
     found["sft/losses"] = np.array(losses)
     found |= {f"sft/{k}": v for k, v in adapter(model).items()}
 
+    if short:
+        np.savez(out, **found)
+        return
     model, said = policy(weights), list[dict[str, float]]()
     PARTS["letters"] = letters
     draws = Draws({"worked": tasks()[:16]}, {"worked": 1.0}, HOW.prompts, HOW.group, 0)
@@ -84,6 +92,6 @@ def main(out: Path, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        join(sys.argv[3])
-    main(Path(sys.argv[1]), sys.argv[2])
+    if len(sys.argv) > 4:
+        join(sys.argv[4])
+    main(Path(sys.argv[1]), sys.argv[2], short=sys.argv[3] == "short")

@@ -15,7 +15,9 @@ from showwork.train.grpo import rows_with_one_prompt
 HERE = Path(__file__).parent
 
 
-def computed(folder: Path, devices: int, weights: str, processes: int = 1) -> dict[str, np.ndarray]:
+def computed(
+    folder: Path, devices: int, weights: str, processes: int = 1, much: str = "whole"
+) -> dict[str, np.ndarray]:
     """What comes out on so many devices, spread over so many processes; of each the same."""
     flags = f"--xla_force_host_platform_device_count={devices // processes}"
     started = []
@@ -23,7 +25,7 @@ def computed(folder: Path, devices: int, weights: str, processes: int = 1) -> di
     for i in range(processes):
         out = folder / f"{devices}-{weights}-{i}.npz"
         place = [f"{i}/{processes}@127.0.0.1:{port}"] if processes > 1 else []
-        command = [sys.executable, "-W", "ignore", str(HERE / "sharded.py"), str(out), weights, *place]
+        command = [sys.executable, "-W", "ignore", str(HERE / "sharded.py"), str(out), weights, much, *place]
         environment = os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": str(HERE), "JAX_PLATFORMS": "cpu"}
         started.append((out, subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)))
     found = []
@@ -61,16 +63,28 @@ def test_eight_devices_are_one(
     """Tokens are equal; numbers differ by the order of float32 sums: log-probabilities by 1e-5, losses and
     what is learned in a few steps by 1e-4 of their size."""
     eight = computed(tmp_path, 8, weights, processes)
-    assert (one["devices"], eight["devices"]) == (1, 8) and one.keys() == eight.keys()
+    assert (one["devices"], eight["devices"]) == (1, 8)
+    compare(one, eight)
+
+
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """The same in short: half a batch each, of what is decoded and of an SFT step."""
+    two = computed(tmp_path, 4, "replicated", processes=2, much="short")
+    assert two["devices"] == 4 and "sft/losses" in two
+    compare(computed(tmp_path, 1, "replicated", much="short"), two)
+
+
+def compare(one: dict[str, np.ndarray], many: dict[str, np.ndarray]) -> None:
+    assert one.keys() == many.keys()
     for name in one.keys() - {"devices"}:
         if "tokens/" in name:
-            assert one[name].tolist() == eight[name].tolist(), name
+            assert one[name].tolist() == many[name].tolist(), name
         elif name.startswith("metrics/"):
-            np.testing.assert_allclose(eight[name], one[name], atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(many[name], one[name], atol=1e-5, err_msg=name)
         else:
             size = 1.0 if "logprobs" in name else np.abs(one[name]).max()
             atol = 1e-5 if "logprobs" in name else 1e-3 * size
-            np.testing.assert_allclose(eight[name], one[name], atol=atol, rtol=0, err_msg=name)
+            np.testing.assert_allclose(many[name], one[name], atol=atol, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize(
