@@ -174,6 +174,21 @@ def test_rows_that_waited_for_a_place_are_the_same(temperature: float) -> None:
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
 
 
+def test_groups_that_read_their_prompt_together_are_the_same() -> None:
+    """Eight groups of eight read their prompts together until half of the rows have ended, which is after the
+    layers with a window have let go of them; against rows that waited for places, and never do."""
+    how, ends = Sampling(temperature=1.0, max_tokens=112, seed=3), (1, *range(106, 109))
+    prompts, pad = [*ids(), *(row[:9] for row in ids())], tokenizer().pad
+    state, shape = merged(model()), sampler().structure
+    together = decode(shape, state, prompts, 8, how, pad=pad, ends=ends)
+    lengths = np.array([len(row.tokens) for row in flat(together)])
+    assert (lengths > 64).sum() > 32 >= (lengths > 96).sum() > 0, np.sort(lengths)
+    apart = decode(shape, state, prompts, 8, how, pad=pad, ends=ends, at_once=32)
+    for a, b in zip(flat(apart), flat(together), strict=True):
+        assert text(a) == text(b) and a.ended == b.ended
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
 def test_the_end_is_kept_and_only_the_end_ends() -> None:
     for row in flat(rows(ends=ENDS)):
         assert row.ended == (text(row)[-1] in ENDS)
