@@ -55,7 +55,7 @@ def policy(weights: str, layers: int | None = None) -> Any:
 def main(out: Path, weights: str, short: bool) -> None:
     found: dict[str, np.ndarray] = {"devices": np.array(jax.device_count())}
     model = policy(weights, layers=2 if short else None)
-    ids = [tokenizer().encode_prompt(t) for t in texts(12)]
+    ids = [tokenizer().encode_prompt(t) for t in texts(16)]  # whole groups, also in halves
     how = Sampling(temperature=0.8, max_tokens=16 if short else 48, seed=3)
     state = local(merged(model))
     rows = decode_shared(

@@ -16,7 +16,7 @@ from showwork.process import asked_to_stop, set_up_jax
 
 if TYPE_CHECKING:
     from showwork.ablate import Planned
-    from showwork.evaluate.changes import Ablation, Arm
+    from showwork.evaluate.changes import Ablation, Arm, Job
     from showwork.evaluate.ledger import Place
     from showwork.show.screen import Screen
 
@@ -70,8 +70,11 @@ def ablate(
         stop = asked_to_stop()
         command = [sys.executable, "-m", "showwork", "ablate", str(file), "--dir", str(place.root)]
         command += (["--accept", accept] if accept else []) + (["--quiet"] if quiet or at_once > 1 else [])
-        begin = lambda job: [*command, "--only", job.label]  # noqa: E731
-        run_missing(ablation, own, place, begin, screen, stop, retry, at_once)
+
+        def of(job: "Job") -> list[str]:
+            return [*command, "--only", job.label]
+
+        run_missing(ablation, own, place, of, screen, stop, retry, at_once)
     failed = _report(ablation, file, own, place, write or place.root, screen, as_json)
     if failed:
         raise typer.Exit(1)
