@@ -197,6 +197,12 @@ def test_the_first_step_starts_from_the_reference(straight: Watched) -> None:
     assert 0 <= metrics["kl"] < 1e-6 and metrics["pg_clipfrac"] < 1e-6 and metrics["disagreement"] < 1e-4
 
 
+def test_without_a_penalty_no_divergence_is_said() -> None:
+    """The reference is not computed then: a KL of 0 would be made up."""
+    metrics = Watched(HOW.model_copy(update={"steps": 1, "beta": 0.0})).steps[0][1]
+    assert "kl" not in metrics and {"pg_clipfrac", "entropy", "disagreement"} <= metrics.keys()
+
+
 def test_the_callers_model_is_the_trained_one(straight: Watched) -> None:
     assert any(not np.array_equal(straight.before[k], straight.after[k]) for k in straight.before)
 

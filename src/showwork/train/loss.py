@@ -50,11 +50,12 @@ def policy_loss(
     apart = x.ref_per_token_logps - new
     kl = jnp.exp(apart) - apart - 1
     aux = {
-        "kl": jnp.sum(kl * x.weight),
         "pg_clipfrac": jnp.sum((ratio * gain > clipped * gain) * x.weight),
         "entropy": -jnp.sum(new * x.weight),
         "disagreement": jnp.max(jnp.abs(new - x.old_per_token_logps) * (x.weight > 0)),
     }
+    if algo_config.beta:  # without, there is no reference to be apart from
+        aux["kl"] = jnp.sum(kl * x.weight)
     return jnp.sum((per_token + algo_config.beta * kl) * x.weight), aux
 
 
