@@ -22,7 +22,7 @@ from model_fixtures import TUNIX
 from showwork.data.jsonl import load as load_rows
 from showwork.files import write_json, write_jsonl
 from showwork.model.load import TINY
-from showwork.model.lora import adapter, load_adapter, save_adapter
+from showwork.model.lora import adapter, load_adapter, save_adapter, set_adapter
 from showwork.model.tokenizer import load_tokenizer
 from showwork.preflight import measure as models
 from showwork.preflight import texts
@@ -369,13 +369,18 @@ def test_a_sampler_at_another_temperature_than_the_trainer(healthy: Healthy) -> 
 
 
 def test_a_sampler_that_has_not_the_trainers_adapter(healthy: Healthy) -> None:
-    """The adapter merged at the wrong scale: invisible while B is zero, which is why it is moved first."""
-    scale = healthy.policy.model.lora_scale
-    try:
-        healthy.policy.model.lora_scale = scale / 2
-        made = models.agreement(healthy.policy, healthy.sampler, healthy.some, RECIPE, 8)
-    finally:
-        healthy.policy.model.lora_scale = scale
+    """The sampler's adapter at half its size: invisible while B is zero, which is why it is moved first."""
+
+    def halved(inner: Sampler, prompts: Sequence[Prompt], n: int, how: Sampling) -> list[list[Completion]]:
+        model = healthy.policy.model
+        whole = adapter(model)
+        try:
+            set_adapter(model, {name: x / 2 if name.endswith("_b") else x for name, x in whole.items()})
+            return inner.sample(prompts, n, how)
+        finally:
+            set_adapter(model, whole)
+
+    made = models.agreement(healthy.policy, Faulty(healthy.sampler, halved), healthy.some, RECIPE, 8)
     found = only_red(judged(RECIPE, replace(healthy.measured, agreement=made)))
     assert found.name == "log-probabilities"
 

@@ -48,10 +48,12 @@ class Session:
             raise Stopped(f"{reason}; all that is done is saved, and the same command goes on from there")
 
     def reserved(self, stage: str, run: Run, share: float) -> float:
-        """Minutes to keep free for what follows a stage: evaluations, by what the base's took (a policy
-        that has learned to end is cut off less, so they take no longer), what the session keeps anyhow, and
-        after SFT, which may take the given share of what is left, the rest for GRPO."""
-        took = (run.done(f"evaluate/{TEST}/base") or {}).get("minutes") or 0.0
+        """Minutes to keep free for what follows a stage: evaluations, by what the longest so far took (a
+        policy that has learned to end is cut off less, so they take no longer, at the same pace), what the
+        session keeps anyhow, and after SFT, which may take the given share of what is left, the rest for
+        GRPO."""
+        ended = [run.done(f"evaluate/{TEST}/{name}") or {} for name in ("base", "sft")]
+        took = max(one.get("minutes") or 0.0 for one in ended)
         after = self.deadline.reserved + took * {"sft": 2, "grpo": 1}.get(stage, 0)
         if stage == "sft":
             after += (1 - share) * replace(self.deadline, reserved=after).left(self.now()) / 60
