@@ -15,7 +15,7 @@ from showwork.stages import run_all
 from test_stages import ROOT, SMALL
 
 pytestmark = [*TUNIX, pytest.mark.slow]
-STEPS, FAST, SLOW = 60, 30.0, 90.0  # GRPO's, and seconds that each of them takes at first and later on
+STEPS, FAST, SLOW = 60, 20.0, 60.0  # GRPO's, and seconds that each of them takes at first and later on
 
 
 def test_a_run_whose_pace_drops_to_a_third_ends_inside_its_hours_with_evaluation_and_report(
