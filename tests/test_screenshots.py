@@ -49,9 +49,12 @@ def ground(image: Image.Image) -> Any:
 
 
 def test_every_image_that_is_named_is_there_and_small(screenshots: ModuleType) -> None:
-    images = {path.resolve() for document in DOCUMENTS for path in named(document)}
-    assert not [path.name for path in images if not path.is_file()]
+    shown = {path.resolve() for document in DOCUMENTS for path in named(document)}
+    assert not [path.name for path in shown if not path.is_file()]
+    images = {path for path in shown if path.suffix != ".svg"}  # a drawing stands beside its document
     assert images == {path.resolve() for path in IMAGES.iterdir()}  # and none is left over
+    assert shown - images == {path.resolve() for path in (ROOT / "docs").glob("*.svg")}
+    assert all(path.stat().st_size <= screenshots.BYTES for path in shown - images)
     sizes = {path.name: path.stat().st_size for path in images}
     assert max(sizes.values()) <= screenshots.BYTES and sum(sizes.values()) <= ALL
     for path in images:
