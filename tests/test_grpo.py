@@ -17,7 +17,7 @@ from tunix.rl.grpo.grpo_learner import GRPOConfig
 from model_fixtures import INSTRUCTION, TUNIX, logprobs, lora, tasks, tokenizer
 from showwork.data.difficulty import Draws
 from showwork.model.chunk import structure
-from showwork.model.decode import Decoded, decode
+from showwork.model.decode import Decoded, OnDone, decode
 from showwork.model.lora import adapter, merged, without
 from showwork.recipe import Grpo
 from showwork.score.groups import spread
@@ -355,9 +355,9 @@ def drawn() -> Groups:
     model = lora(seed=8, moved=True, layers=2)
     graph = structure(without(model))
 
-    def draw(prompts: Sequence[str], n: int, how: Sampling) -> list[list[Decoded]]:
+    def draw(prompts: Sequence[str], n: int, how: Sampling, on_done: OnDone) -> list[list[Decoded]]:
         ids = [tokenizer().encode_prompt(p) for p in prompts]
-        return decode(graph, merged(model), ids, n, how, pad=0, ends=(1, 106))
+        return decode(graph, merged(model), ids, n, how, pad=0, ends=(1, 106), on_done=on_done)
 
     chosen: Sequence[Task] = draws().draw(0, 0, 4)
     seed = step_seed(0, 0)

@@ -5,16 +5,21 @@ prompt's keys and values where they lie; otherwise those are repeated for each. 
 chunks of `CHUNK` steps. Between chunks the host looks: a row that is done makes room for one that waits, and
 where none waits the batch shrinks to the next smaller bucket, so that nothing is computed for rows that are
 done; the past has room for what is held and not for what may come (`past.py`). Batches have 16, 32, 64, …
-rows, so that few shapes are compiled. The noise of a row depends on (seed, prompt, sample, position) alone,
-hence not on its neighbours, on when it got its place, nor on the shrinking.
+rows, so that few shapes are compiled. A processor decodes several batches side by side, one a core, since the
+small products of decoding do not fill two cores. The noise of a row depends on (seed, prompt, sample,
+position) alone, hence not on its neighbours, on when it got its place, nor on the shrinking.
 The compiled programs are `chunk.py`; text, prompts and the engine's interfaces are elsewhere (`sampler.py`,
 `rollout.py`).
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
+import os
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import jax
@@ -23,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from showwork.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
-from showwork.model.mesh import spread_rows
+from showwork.model.mesh import mesh_of, spread_rows
 from showwork.model.past import (
     FAR,
     KINDS,
@@ -43,6 +48,7 @@ from showwork.types import Sampling
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 _FREE = 4  # rows that wait get their places when one in so many is free
+_LAUNCH = Lock()  # held where programs are launched, which compiles them once: two batches have the same ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +101,21 @@ def decode(
     side by side), while the next chunk is computed. What they raise ends the decoding.
     """
     chunks = -(-how.max_tokens // CHUNK)
-    wanted = [(p, s) for p in range(len(prompts)) for s in range(n)]  # the prompt and the sample of each row
-    tokens = np.full((len(wanted), chunks * CHUNK), pad, np.int32)
+    wanted = len(prompts) * n
+    tokens = np.full((wanted, chunks * CHUNK), pad, np.int32)
     logprobs = np.zeros(tokens.shape, np.float32)
-    made = np.zeros(len(wanted), np.int32)
+    made = np.zeros(wanted, np.int32)
     settings = Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
-    batch = _Batch(graph, state, prompts, wanted, how.seed, pad, at_once or len(wanted))
+    side_by_side = min(at_once or wanted, wanted)
+    lanes = _lanes(min(side_by_side // _FEWEST, len(prompts)), state)
+    batches = [
+        _Batch(
+            graph, state, prompts, range(lane, len(prompts), lanes), n, how.seed, pad, side_by_side // lanes
+        )
+        for lane in range(lanes)
+    ]
 
-    rows: list[Decoded | None] = [None] * len(wanted)  # those that are done
+    rows: list[Decoded | None] = [None] * wanted  # those that are done
     told: list[tuple[int, Decoded]] = []
 
     def row(r: int) -> Decoded:
@@ -112,48 +125,70 @@ def decode(
     def so_far() -> list[list[Decoded]]:
         return [[row(p * n + s) for s in range(n)] for p in range(len(prompts))]
 
-    while batch.fill():
-        live = batch.rows >= 0
-        running = batch.start(how.temperature or 1, settings)
-        if on_done is not None and told:
-            on_done(told)
-        new_tokens, new_logprobs, done = (np.asarray(x) for x in running)
-        each = batch.rows[live]
-        columns = made[each][:, None] + np.arange(CHUNK)
-        tokens[each[:, None], columns], logprobs[each[:, None], columns] = (
-            new_tokens[live],
-            new_logprobs[live],
-        )
-        made[each] += CHUNK
-        if on_chunk is not None:
-            on_chunk(so_far())
-        left = live & (done | (made[batch.rows] >= how.max_tokens))
-        told = [(int(r), row(r)) for r in batch.rows[left]]
-        for r, decoded in told:
-            rows[r] = decoded
-        batch.rows[left] = -1
-    if on_done is not None and told:
-        on_done(told)
+    def turn(batch: _Batch) -> tuple[np.ndarray, ...] | None:
+        with _LAUNCH:
+            if not batch.fill():
+                return None
+            out = batch.start(how.temperature or 1, settings)
+        return tuple(np.asarray(x) for x in out)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        running = deque((batch, pool.submit(turn, batch)) for batch in batches)
+        while running:
+            batch, future = running.popleft()
+            if (made_ := future.result()) is None:
+                continue
+            new_tokens, new_logprobs, done = made_
+            live = batch.rows >= 0
+            each = batch.rows[live]
+            columns = made[each][:, None] + np.arange(CHUNK)
+            tokens[each[:, None], columns], logprobs[each[:, None], columns] = (
+                new_tokens[live],
+                new_logprobs[live],
+            )
+            made[each] += CHUNK
+            if on_chunk is not None:
+                on_chunk(so_far())
+            left = live & (done | (made[batch.rows] >= how.max_tokens))
+            told = [(int(r), row(r)) for r in batch.rows[left]]
+            for r, decoded in told:
+                rows[r] = decoded
+            batch.rows[left] = -1
+            running.append((batch, pool.submit(turn, batch)))
+            if on_done is not None and told:
+                on_done(told)
     return so_far()
 
 
+def _lanes(most: int, state: Any) -> int:
+    """How many batches are decoded side by side: one a core and no more than `most`, where one processor is
+    the only device. An accelerator runs one program after the other, and larger ones at less cost a row."""
+    mesh = mesh_of(state)
+    alone = jax.default_backend() == "cpu" and (mesh is None or mesh.size == 1)
+    return max(1, min(most, len(os.sched_getaffinity(0)))) if alone else 1
+
+
 class _Batch:
-    """The rows that are decoded side by side. `rows` says which of the wanted rows each is (-1: none)."""
+    """The rows of one batch, `n` for each of some prompts. `rows` says which of all prompts' rows each is
+    (-1: none)."""
 
     def __init__(
         self,
         graph: Structure,
         state: Any,
         prompts: Sequence[Sequence[int]],
-        wanted: Sequence[tuple[int, int]],
+        some: Sequence[int],
+        n: int,
         seed: int,
         pad: int,
         at_once: int,
     ):
         self.graph, self.state, self.pad, self.seed = graph, state, pad, np.uint32(seed & 0xFFFFFFFF)
-        self.prompts, self.wanted, self.length = prompts, wanted, prompt_length(prompts)
+        self.prompts, self.groups, self.n = prompts, len(some), n
+        self.length = prompt_length([prompts[p] for p in some])
+        self.wanted = [p * n + sample for p in some for sample in range(n)]
         self.next = 0  # of the wanted rows
-        size = _bucket(min(at_once, len(wanted)))
+        size = _bucket(min(at_once, len(self.wanted)))
         self.rows = np.full(size, -1)
         self.shift = np.zeros(size, np.int32)  # a slot's position is the slot plus the row's shift
         # The prompt and the sample that a row's noise is made of.
@@ -200,22 +235,22 @@ class _Batch:
 
     def _admit(self, places: np.ndarray) -> None:
         """Prefill the next rows' prompts, once each, and put them at these places."""
-        some = range(self.next, self.next + len(places))
-        self.next = some.stop
-        distinct = list(dict.fromkeys(self.wanted[r][0] for r in some))
+        some = self.wanted[self.next : self.next + len(places)]
+        self.next += len(some)
+        distinct = list(dict.fromkeys(r // self.n for r in some))
         which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
         own = [self.prompts[p] for p in distinct]
         ids = left_pad(own, self.length if self.past is None else prompt_length(own), self.pad)[which]
         past, logits = prefill(self.graph, self.state, self._spread(ids), self.pad)
         at = {p: i for i, p in enumerate(distinct)}
         for place, r in zip(places, some, strict=True):
-            p, sample = self.wanted[r]
+            p, sample = divmod(r, self.n)
             self.rows[place] = r
             self.shift[place] = len(self.prompts[p]) - self.starts[FAR]
             self.origin[:, place] = zlib.crc32(np.asarray(self.prompts[p], np.int32).tobytes()), sample
         if self.past is None:
             # Spare rows repeat others and are ignored: whatever they hold, they must not be empty.
-            index = np.resize([at[self.wanted[r][0]] for r in some], len(self.rows))
+            index = np.resize([at[r // self.n] for r in some], len(self.rows))
             spare = self.rows < 0
             self.shift[spare] = np.resize(self.shift[~spare], len(self.rows))[spare]
             each = len(index) // len(distinct)  # rows to a prompt
@@ -232,7 +267,7 @@ class _Batch:
             self.past, self.logits, self.done = past, logits, self._spread(spare)
         else:
             to = np.resize(places, _bucket(len(places)))  # the spare ones say the same once more
-            of = np.resize([at[self.wanted[r][0]] for r in some], len(to))
+            of = np.resize([at[r // self.n] for r in some], len(to))
             starts = {kind: np.int32(start) for kind, start in self.starts.items()}
             put = inserted(self.past, self.logits, self.done, past, logits, of, to, starts)
             self.past, self.logits, self.done = self._spread(put)
@@ -257,12 +292,12 @@ class _Batch:
         if self.shared is None:
             return own
         window, starts = self.graph.config.sliding_window_size or 0, dict(self.starts)
-        of = self._spread(keep // (len(self.rows) // len(self.prompts)))
+        of = self._spread(keep // (len(self.rows) // self.groups))
         for kind, start in self.starts.items():
             if start < self.starts[FAR]:
                 continue  # moved on beyond its window: no row looks at the prompts
             size = room(self.length + start + CHUNK, slack(window, CHUNK) if kind == NEAR else None)
-            own[kind] = self._spread(joined(self.shared[kind], own[kind], of, len(self.prompts), size))
+            own[kind] = self._spread(joined(self.shared[kind], own[kind], of, self.groups, size))
             starts[kind] = start + self.length
         self.starts, self.shift, self.shared = starts, self.shift - np.int32(self.length), None
         return own

@@ -21,8 +21,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from showwork.model.chunk import Structure
-from showwork.model.decode import Decoded, decode
-from showwork.model.mesh import mesh_of
+from showwork.model.decode import Decoded, OnDone, decode
 from showwork.types import Sampling
 
 _PIECE = 1 << 26  # bytes sent at once
@@ -97,29 +96,31 @@ def decode_shared(
     *,
     pad: int,
     ends: tuple[int, ...],
+    on_done: OnDone | None = None,
 ) -> list[list[Decoded]]:
-    """`decode`, with the prompts shared out over the processes; every process gets all rows. `state` lies on
-    this process's own devices (`mesh.local`)."""
+    """`decode`, with the prompts shared out over the processes; every process gets all rows, with several
+    processes when all are done. `state` lies on this process's own devices (`mesh.local`)."""
     count, index = jax.process_count(), jax.process_index()
     if count == 1:
-        return decode(graph, state, prompts, n, how, pad=pad, ends=ends)
-    own, mesh = prompts[index::count], mesh_of(state)
-    assert mesh is not None
+        return decode(graph, state, prompts, n, how, pad=pad, ends=ends, on_done=on_done)
+    own = prompts[index::count]
     most = -(-len(prompts) // count)
     tokens = np.full((most, n, how.max_tokens), pad, np.int32)
     logprobs = np.zeros(tokens.shape, np.float32)
     lengths, ended = np.zeros((most, n), np.int32), np.zeros((most, n), np.uint8)
-    with mesh:  # and not the one of all devices, on which nothing here lies
-        rows = decode(graph, state, own, n, how, pad=pad, ends=ends) if own else []
+    rows = decode(graph, state, own, n, how, pad=pad, ends=ends) if own else []
     for i, group in enumerate(rows):
         for k, row in enumerate(group):
             lengths[i, k], ended[i, k] = len(row.tokens), row.ended
             tokens[i, k, : len(row.tokens)], logprobs[i, k, : len(row.tokens)] = row.tokens, row.logprobs
     every = multihost_utils.process_allgather((tokens, logprobs, lengths, ended))
-    return [
+    groups = [
         [_row(*(np.asarray(x)[i % count, i // count, k] for x in every)) for k in range(n)]
         for i in range(len(prompts))
     ]
+    if on_done is not None:
+        on_done(list(enumerate(row for group in groups for row in group)))
+    return groups
 
 
 def _row(tokens: Any, logprobs: Any, length: Any, ended: Any) -> Decoded:

@@ -14,7 +14,7 @@ from flax import nnx
 from tunix.rl.rollout.base_rollout import BaseRollout, RolloutConfig, RolloutOutput
 
 from showwork.model.chunk import structure
-from showwork.model.decode import Decoded, left_pad, prompt_length
+from showwork.model.decode import Decoded, OnDone, left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.hosts import decode_shared
 from showwork.model.logprobs import token_logprobs
@@ -39,12 +39,16 @@ class Rollout(BaseRollout):
         self._temperature = rollout_config.temperature
         self.seed = 0
 
-    def sample(self, prompts: Sequence[str], n: int, how: Sampling) -> list[list[Decoded]]:
-        """`n` rows for each distinct prompt."""
+    def sample(
+        self, prompts: Sequence[str], n: int, how: Sampling, on_done: OnDone | None = None
+    ) -> list[list[Decoded]]:
+        """`n` rows for each distinct prompt; `on_done` gets them as they end (`decode`)."""
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         ends = self._tokenizer.ends
         state = local(merged(self._model))
-        return decode_shared(self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends)
+        return decode_shared(
+            self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends, on_done=on_done
+        )
 
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  (Tunix passes no more than this)
         self, prompts: list[str], rollout_config: RolloutConfig

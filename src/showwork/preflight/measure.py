@@ -23,6 +23,7 @@ from showwork.model.decode import left_pad, prompt_length
 from showwork.model.gemma import Gemma
 from showwork.model.load import load
 from showwork.model.lora import adapter, add_lora, load_adapter, set_adapter
+from showwork.model.mesh import fetch
 from showwork.model.sampler import policy as policy_of
 from showwork.model.tokenizer import Tokenizer
 from showwork.preflight.measured import Agreement, Noise, Pace, Samples, Steps, Storage, Tasks
@@ -112,7 +113,7 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
         for i, row in enumerate(rows):
             right[i, : len(row.tokens)] = row.tokens
         trained: Any = reference(policy.model, size, pad, how.temperature)
-        parts = [np.asarray(trained(left[at], right[at])) for at in _parts(len(rows), size, recipe)]
+        parts = [fetch(trained(left[at], right[at])) for at in _parts(len(rows), size, recipe)]
     finally:
         set_adapter(policy.model, kept)
     found = np.concatenate(parts)

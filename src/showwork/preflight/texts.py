@@ -21,7 +21,7 @@ from showwork.data.prepare import prepare
 from showwork.evaluate.harness import evaluate, gold_bound, require_gold
 from showwork.evaluate.judged import open_judge
 from showwork.files import read_json, read_jsonl
-from showwork.model.decode import Decoded
+from showwork.model.decode import Decoded, OnDone
 from showwork.model.tokenizer import Tokenizer
 from showwork.preflight.measured import Data, Ends, Ids, Judged, Lengths, Probe, Tasks, Template
 from showwork.recipe import Recipe
@@ -158,8 +158,9 @@ def prompts_by_stage(tasks: Sequence[Task], tokenizer: Tokenizer, recipe: Recipe
     asked: list[str] = []
     nothing = Decoded(np.array([tokenizer.ends[-1]], np.int32), np.zeros(1, np.float32), True)
 
-    def draw(texts: Sequence[str], n: int, how: Sampling) -> list[list[Decoded]]:
+    def draw(texts: Sequence[str], n: int, how: Sampling, on_done: OnDone) -> list[list[Decoded]]:
         asked.extend(texts)
+        on_done([(r, nothing) for r in range(len(texts) * n)])
         return [[nothing] * n for _ in texts]
 
     plain = Mix({"format": 1.0})

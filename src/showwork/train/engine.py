@@ -4,7 +4,8 @@ rate is given at every step, and all that a step changes can be taken out and pu
 `nnx.jit` returns every variable of the model, so Tunix's stock step copies the whole frozen base each time
 and separates the policy's base arrays from the reference's. Here the jitted step takes and returns the
 adapter and the optimizer only; everything else of the trainer is Tunix's. The step is two programs, since the
-gradient is compiled for every length of a batch and what the optimizer does with it once.
+gradient is compiled for every length of a batch and what the optimizer does with it once. What they are given
+is found once: to walk through a model at every step takes the host longer than the step takes an accelerator.
 """
 
 import types
@@ -35,60 +36,96 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
     whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
 
     def build(self: PeftTrainer) -> None:
-        graph = nnx.graphdef(self.model)
-        optimizer_graph = nnx.graphdef(self.optimizer)
+        adapter = _Variables(self.model, nnx.LoRAParam)
+        rest = _Variables(self.model, nnx.Not(nnx.LoRAParam))
+        optimizer = _Variables(self.optimizer)
+        graph, optimizer_graph = nnx.graphdef(self.model), nnx.graphdef(self.optimizer)
 
-        def gradient(adapter: Any, rest: Any, batch: Any) -> Any:
+        def gradient(adapter_: Any, rest_: Any, batch: Any) -> Any:
             caught = _Caught()
-            out = self._train_step(nnx.merge(graph, adapter, rest), caught, batch)  # pyright: ignore
+            model = nnx.merge(graph, adapter.state(adapter_), rest.state(rest_))
+            out = self._train_step(model, caught, batch)  # pyright: ignore
             # Like the adapter on every device: what comes of both is then where they were.
             return jax.lax.with_sharding_constraint(caught.gradient, whole) if whole else caught.gradient, out
 
-        def update(adapter: Any, rest: Any, optimizer: Any, gradient: Any) -> Any:
-            model, inner = nnx.merge(graph, adapter, rest), nnx.merge(optimizer_graph, optimizer)
+        def update(adapter_: Any, rest_: Any, optimizer_: Any, gradient: Any) -> Any:
+            model = nnx.merge(graph, adapter.state(adapter_), rest.state(rest_))
+            inner = nnx.merge(optimizer_graph, optimizer.state(optimizer_))
             inner.update(model, gradient)
-            return nnx.state(model, nnx.LoRAParam), nnx.state(inner)
+            return adapter.of(model), optimizer.of(inner)
 
-        def evaluate(adapter: Any, rest: Any, batch: Any) -> Any:
-            return self._eval_step(nnx.merge(graph, adapter, rest), batch)
+        def evaluate(adapter_: Any, rest_: Any, batch: Any) -> Any:
+            return self._eval_step(nnx.merge(graph, adapter.state(adapter_), rest.state(rest_)), batch)
 
         cell["gradient"], cell["eval"] = jax.jit(gradient), jax.jit(evaluate)
         cell["update"] = jax.jit(update, donate_argnums=(0, 2))
+        cell["variables"] = adapter, rest, optimizer
 
     def jit_train_and_eval_step(
         self: PeftTrainer, skip_jit: bool = False, cache_nnx_graph: bool = False
     ) -> Any:
         if not cell:
             build(self)
+        adapter, rest, optimizer = cell["variables"]
 
         def train(batch: Any) -> Any:
-            _, adapter, rest = nnx.split(self.model, nnx.LoRAParam, ...)
-            optimizer = nnx.state(self.optimizer)
-            for path, leaf in nnx.to_flat_state(optimizer):
-                if path[-1] == RATE:
-                    leaf.set_value(jnp.float32(rate()))
+            optimizer.set(RATE, jnp.float32(rate()))
             with ledger.phase("update"):
-                found, out = cell["gradient"](adapter, rest, batch)
-                adapter, optimizer = cell["update"](adapter, rest, optimizer, found)
-            nnx.update(self.model, adapter)
-            nnx.update(self.optimizer, optimizer)
+                found, out = cell["gradient"](adapter.get(), rest.get(), batch)
+                new = cell["update"](adapter.get(), rest.get(), optimizer.get(), found)
+            adapter.put(new[0])
+            optimizer.put(new[1])
             return out
 
         def evaluate(batch: Any) -> Any:
-            _, adapter, rest = nnx.split(self.model, nnx.LoRAParam, ...)
-            return cell["eval"](adapter, rest, batch)
+            return cell["eval"](adapter.get(), rest.get(), batch)
 
         return train, evaluate
 
     def clear_jit_cache(self: PeftTrainer) -> None:
         cell.clear()
 
+    like = jax.tree.leaves(nnx.state(trainer.model))[:1]  # the mesh of one is that of all
+
     def on_devices(self: PeftTrainer, batch: Any) -> Any:
-        return spread_rows(batch, nnx.state(self.model))
+        return spread_rows(batch, like)
 
     trainer._prepare_inputs = types.MethodType(on_devices, trainer)
     trainer.jit_train_and_eval_step = types.MethodType(jit_train_and_eval_step, trainer)
     trainer.clear_jit_cache = types.MethodType(clear_jit_cache, trainer)
+
+
+class _Variables:
+    """Those variables of a module that a filter of nnx selects, found once. A list of their arrays is what
+    jitted functions take and return."""
+
+    def __init__(self, module: Any, which: Any = ...):
+        self.leaves = nnx.to_flat_state(nnx.state(module, which))
+        held = dict(nnx.iter_graph(module))
+        self.variables: list[nnx.Variable[Any]] = [held[path] for path, _ in self.leaves]
+
+    def get(self) -> list[Any]:
+        return [variable.get_value() for variable in self.variables]
+
+    def put(self, arrays: list[Any]) -> None:
+        for variable, x in zip(self.variables, arrays, strict=True):
+            variable.set_value(x)
+
+    def set(self, name: str, x: Any) -> None:
+        """One value for all variables of that last name."""
+        for (path, _), variable in zip(self.leaves, self.variables, strict=True):
+            if path[-1] == name:
+                variable.set_value(x)
+
+    def state(self, arrays: list[Any]) -> nnx.State:
+        """The state that these arrays are, for `nnx.merge`."""
+        given = zip(self.leaves, arrays, strict=True)
+        return nnx.from_flat_state([(path, leaf.replace(x)) for (path, leaf), x in given])
+
+    def of(self, module: Any) -> list[Any]:
+        """The same variables' arrays in another module of that structure."""
+        held = dict(nnx.to_flat_state(nnx.state(module)))
+        return [held[path].get_value() for path, _ in self.leaves]
 
 
 class _Caught:

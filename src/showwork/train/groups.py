@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from showwork.model.decode import Decoded
+from showwork.model.decode import Decoded, OnDone
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
 from showwork.score.groups import spread
@@ -26,7 +26,8 @@ from showwork.verify.grade import grade
 
 REFILLS = 2  # how often dead groups of a step may be replaced
 
-Draw = Callable[[Sequence[str], int, Sampling], list[list[Decoded]]]
+# Prompts, rows for each, how, and who is given each row once when it has ended.
+Draw = Callable[[Sequence[str], int, Sampling, OnDone], list[list[Decoded]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,22 @@ def sample_groups(
     judge: Judge | None = None,
     ledger: Ledger | None = None,
 ) -> Groups:
-    """One group for each task: sampled at `how`'s temperature with `seed`, graded and scored. A reward part
-    that raises stops it: ValueError names the part and the task."""
+    """One group for each task: sampled at `how`'s temperature with `seed`, graded and scored. Rows are graded
+    while others are still decoded, so that this is part of the ledger's phase "rollout". A reward part that
+    raises stops it: ValueError names the part and the task."""
     sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens, seed=seed)
     ledger = ledger or Ledger()
+    found: dict[int, Graded] = {}
+
+    def on_done(some: Sequence[tuple[int, Decoded]]) -> None:
+        for r, row in some:
+            i, sample = divmod(r, how.group)
+            found[r] = grade(tasks[i], _completion(tasks[i], sample, row, tokenizer))
+
     with ledger.phase("rollout"):
-        rows = draw([prompt(t, instruction).text for t in tasks], how.group, sampling)
+        rows = draw([prompt(t, instruction).text for t in tasks], how.group, sampling, on_done)
     with ledger.phase("reward"):
-        graded = [
-            [grade(task, _completion(task, i, row, tokenizer)) for i, row in enumerate(group)]
-            for task, group in zip(tasks, rows, strict=True)
-        ]
+        graded = [[found[i * how.group + k] for k in range(how.group)] for i in range(len(tasks))]
         return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
 
 

@@ -21,7 +21,7 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 from showwork.data.difficulty import Draws
 from showwork.model.decode import left_pad, prompt_length
 from showwork.model.gemma import Gemma
-from showwork.model.mesh import device_mesh, place
+from showwork.model.mesh import device_mesh, fetch, place
 from showwork.model.rollout import Rollout
 from showwork.model.tokenizer import Tokenizer
 from showwork.recipe import Grpo
@@ -54,7 +54,7 @@ class Learner(GRPOLearner):
     draws: Draws
     ledger: Ledger
     shared: int
-    reference: Callable[[Any, Any], np.ndarray]
+    reference: Callable[[Any, Any], Array]
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
     def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -145,10 +145,13 @@ class Learner(GRPOLearner):
         mask = np.arange(completion.shape[1]) < lengths[:, None]
         micros = self.how.prompts // (self.how.micro_prompts or self.how.prompts)
         reference = old.copy()
-        for part in np.split(np.arange(len(rows)), micros) if self.how.beta else ():
-            last = _bucket(lengths[part].max())
-            with self.ledger.phase("reference"):
-                reference[part, :last] = self.reference(left[part], completion[part, :last])
+        with self.ledger.phase("reference"):
+            begun: list[tuple[Any, Array]] = []
+            for part in np.split(np.arange(len(rows)), micros) if self.how.beta else ():
+                upto = np.s_[part, : _bucket(lengths[part].max())]
+                begun.append((upto, self.reference(left[part], completion[upto])))
+            for upto, found in begun:
+                reference[upto] = fetch(found)
         gains = advantages(groups.scores, self.mix.floor).reshape(-1, size)[order].reshape(-1)
         make: Any = Examples  # type checkers do not see the fields that flax's dataclass inherits
         return make(
@@ -315,7 +318,7 @@ class _Report:
         self.learner, self.how, self.leg, self.on_step = learner, how, leg, on_step
         self.step = leg.start
         self.micros = how.prompts // (how.micro_prompts or how.prompts)
-        self.seen: list[dict[str, float]] = []
+        self.seen: list[dict[str, Array]] = []  # of the step's micro-batches; they may still be computed
         self.skipped = 0.0
         self.pending: tuple[int, Groups, dict[str, float]] | None = None
 
@@ -332,15 +335,16 @@ class _Report:
         self.pending = (step, groups, metrics)
 
     def after(self, aux: dict[str, Array]) -> None:
-        with self.learner.ledger.phase("update"):  # dispatched before; this waits for it
-            self.seen.append({k: float(v) for k, v in aux.items()})
+        self.seen.append(aux)
         if len(self.seen) < self.micros:
             return
+        with self.learner.ledger.phase("update"):  # dispatched before; this waits for it
+            seen = [{k: float(v) for k, v in one.items()} for one in self.seen]
         assert self.pending is not None
         step, groups, metrics = self.pending
         graded = [g for group in groups.graded for g in group]
         scores = [s for group in groups.scores for s in group]
-        metrics = metrics | {k: float(np.mean([s[k] for s in self.seen])) for k in self.seen[0]}
+        metrics = metrics | {k: float(np.mean([s[k] for s in seen])) for k in seen[0]}
         metrics["learning_rate"] = self.rate()
         metrics["skipped"] = self.newly_skipped()
         metrics["reward"] = _mean([s.total for s in scores])

@@ -12,7 +12,6 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 from tunix.rl import function_registry
@@ -21,7 +20,7 @@ from tunix.rl.common import TrainExample
 from showwork.model.gemma import Gemma
 from showwork.model.logprobs import group_logprobs
 from showwork.model.lora import fused
-from showwork.model.mesh import fetch, spread_rows
+from showwork.model.mesh import spread_rows
 
 LOSS = "showwork"  # our name in Tunix's registry of policy losses
 
@@ -71,9 +70,9 @@ def grouped(
     return group_logprobs(fused(model), prompts[::size], completions, pad, temperature)
 
 
-def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable[[Any, Any], np.ndarray]:
-    """`grouped` under the policy as it is now: a function of prompts and completions. The adapter is copied;
-    the base's arrays are shared."""
+def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable[[Any, Any], Array]:
+    """`grouped` under the policy as it is now: a function of prompts and completions, which does not wait for
+    its result (`mesh.fetch` does). The adapter is copied; the base's arrays are shared."""
     graph, adapter, rest = nnx.split(model, nnx.LoRAParam, ...)
     adapter = jax.jit(lambda arrays: jax.tree.map(jnp.copy, arrays))(adapter)
 
@@ -81,7 +80,7 @@ def reference(model: Gemma, size: int, pad: int, temperature: float) -> Callable
     def run(adapter: Any, rest: Any, prompts: Array, completions: Array) -> Array:
         return grouped(nnx.merge(graph, adapter, rest), prompts, completions, size, pad, temperature)
 
-    def on_devices(prompts: Any, completions: Any) -> np.ndarray:
-        return fetch(run(adapter, rest, *spread_rows((prompts, completions), adapter)))
+    def on_devices(prompts: Any, completions: Any) -> Array:
+        return run(adapter, rest, *spread_rows((prompts, completions), adapter))
 
     return on_devices

@@ -176,7 +176,7 @@ class _Report:
     ):
         self.how, self.on_step, self.leg, self.ledger = how, on_step, leg, ledger
         self.micro = leg.start * how.accumulate
-        self.losses: list[float] = []
+        self.losses: list[Array] = []
         size = how.batch
         tokens = sum(len(e.completion) for e in dev)
         ordered = sorted(dev, key=_length)
@@ -194,13 +194,13 @@ class _Report:
             return sum(float(evaluate(spread_rows(b, self.trainer.model))[0]) for b in self.dev)
 
     def after(self, aux: Any) -> None:
-        with self.ledger.phase("update"):  # dispatched before; this waits for it
-            self.losses.append(float(aux["loss"]))
+        self.losses.append(aux["loss"])  # which may still be computed
         self.micro += 1
         if self.micro % self.how.accumulate:
             return
         step = self.micro // self.how.accumulate
-        metrics = {"loss": sum(self.losses) / len(self.losses)}
+        with self.ledger.phase("update"):  # dispatched before; this waits for it
+            metrics = {"loss": sum(map(float, self.losses)) / len(self.losses)}
         self.losses.clear()
         if self.dev and (step % self.how.eval_every == 0 or step == self.leg.horizon.steps):
             metrics["dev_loss"] = self.dev_loss()
