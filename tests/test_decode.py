@@ -189,6 +189,29 @@ def test_groups_that_read_their_prompt_together_are_the_same() -> None:
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
 
 
+def test_batches_side_by_side_are_the_same_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch, and two at once, with places that are given again; what ends is told once, and in
+    the same order every time, though two cores are never equally fast."""
+    how, ends = Sampling(temperature=1.0, max_tokens=40, seed=6), tuple(range(1, 150))
+    prompts, pad, n = [*ids(), *(row[:9] for row in ids())], tokenizer().pad, 8
+    state, shape = merged(model()), sampler().structure
+    found, heard = [list[list[Decoded]]() for _ in range(3)], [list[int]() for _ in range(3)]
+    for i, (cores, at_once) in enumerate(((1, 32), (2, 32), (2, 32))):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+
+        def on_done(some: list[tuple[int, Decoded]], heard: list[int] = heard[i]) -> None:
+            heard.extend(r for r, _ in some)
+
+        found[i] = decode(shape, state, prompts, n, how, pad=pad, ends=ends, at_once=at_once, on_done=on_done)
+        assert sorted(heard[i]) == list(range(len(prompts) * n))
+    assert len({len(row.tokens) for row in flat(found[0])}) > 5
+    assert heard[1] == heard[2] != heard[0]
+    for other in found[1:]:
+        for a, b in zip(flat(other), flat(found[0]), strict=True):
+            assert text(a) == text(b) and a.ended == b.ended
+            np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
 def test_the_end_is_kept_and_only_the_end_ends() -> None:
     for row in flat(rows(ends=ENDS)):
         assert row.ended == (text(row)[-1] in ENDS)

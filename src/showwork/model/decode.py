@@ -165,7 +165,10 @@ def _lanes(most: int, state: Any) -> int:
     the only device. An accelerator runs one program after the other, and larger ones at less cost a row."""
     mesh = mesh_of(state)
     alone = jax.default_backend() == "cpu" and (mesh is None or mesh.size == 1)
-    return max(1, min(most, len(os.sched_getaffinity(0)))) if alone else 1
+    if not alone:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(most, cores))
 
 
 class _Batch:
