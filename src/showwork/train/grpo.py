@@ -241,6 +241,7 @@ def grpo(
             train_micro_batch_size=how.micro_prompts or how.prompts,
             rollout_micro_batch_size=how.prompts,
             compute_logps_micro_batch_size=how.prompts,
+            max_inflight_computations=0,  # no limit: Tunix would wait for every micro-batch
         ),
         rollout_config=RolloutConfig(
             max_tokens_to_generate=how.max_tokens,
