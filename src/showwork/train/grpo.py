@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -241,7 +242,7 @@ def grpo(
             train_micro_batch_size=how.micro_prompts or how.prompts,
             rollout_micro_batch_size=how.prompts,
             compute_logps_micro_batch_size=how.prompts,
-            max_inflight_computations=0,  # no limit: Tunix would wait for every micro-batch
+            max_inflight_computations=0,  # Tunix would wait for every micro-batch; see `_Report.after`
         ),
         rollout_config=RolloutConfig(
             max_tokens_to_generate=how.max_tokens,
@@ -337,9 +338,12 @@ class _Report:
 
     def after(self, aux: dict[str, Array]) -> None:
         self.seen.append(aux)
+        with self.learner.ledger.phase("update"):  # dispatched before; this waits for it
+            # A device always has the next micro-batch, and never the memory of more than two.
+            jax.block_until_ready(self.seen[-2:-1])
         if len(self.seen) < self.micros:
             return
-        with self.learner.ledger.phase("update"):  # dispatched before; this waits for it
+        with self.learner.ledger.phase("update"):
             seen = [{k: float(v) for k, v in one.items()} for one in self.seen]
         assert self.pending is not None
         step, groups, metrics = self.pending
