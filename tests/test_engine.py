@@ -12,6 +12,7 @@ from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from model_fixtures import TUNIX, base_arrays, lora, micro, tokenizer
+from showwork.model.lanes import Lanes
 from showwork.model.lora import adapter
 from showwork.model.mesh import device_mesh, place
 from showwork.train.checkpoint import CheckpointError
@@ -56,7 +57,7 @@ def test_the_base_stays_and_the_numbers_are_tunix_s() -> None:
     keep_base(mine, lambda: RATE, Ledger())
     traced = count_traces(mine)
     losses: list[float] = []
-    mine._post_process_train_step = lambda aux: losses.append(float(aux["loss"]))
+    mine._post_process_train_step = lambda aux: losses.append(float(aux[0]["loss"]))
     mine.train(data(), skip_jit=True)
 
     assert len(losses) == 3 and traced == [1]  # one shape, one trace
@@ -91,6 +92,35 @@ def steps(model: nnx.Module, batches: list[Batch], start: dict[str, np.ndarray] 
         restore(out, start)
     out.train(batches, skip_jit=True)
     return out
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_micro_batch_in_parts_is_the_whole_one(count: int) -> None:
+    """Parts of different lengths, in turns and side by side."""
+    lengths = 24, 32
+    rng = np.random.default_rng(1)
+    rows = [np.asarray(rng.integers(4, 500, (2, n)), np.int32) for n in lengths]
+    weights = [np.full(part.shape, 1 / 100, np.float32) for part in rows]
+    parts = tuple(Batch(jnp.asarray(t), jnp.asarray(w)) for t, w in zip(rows, weights, strict=True))
+    gap = ((0, 0), (0, lengths[1] - lengths[0]))
+    tokens = np.concatenate([np.pad(rows[0], gap, constant_values=tokenizer().pad), rows[1]])
+    whole = Batch(jnp.asarray(tokens), jnp.asarray(np.concatenate([np.pad(weights[0], gap), weights[1]])))
+
+    def after(batch: Any, side_by_side: Lanes) -> tuple[dict[str, np.ndarray], list[float]]:
+        out, losses = trainer(lora(seed=4, layers=2)), list[float]()
+        keep_base(out, lambda: RATE, Ledger(), side_by_side)
+        out._post_process_train_step = lambda aux: losses.append(sum(float(part["loss"]) for part in aux))
+        out.train([batch] * 2, skip_jit=True)
+        return snapshot(out), losses
+
+    (one, one_losses), (two, two_losses) = after(whole, Lanes(1)), after(parts, Lanes(count))
+    np.testing.assert_allclose(one_losses, two_losses, rtol=1e-5)
+    assert len(two_losses) == 2
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
+    if count > 1:
+        again, _ = after(parts, Lanes(1))
+        assert all(np.array_equal(again[name], two[name]) for name in again)
 
 
 def test_what_was_taken_out_and_put_back_goes_on_bit_by_bit() -> None:

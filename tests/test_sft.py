@@ -3,7 +3,9 @@
 import contextlib
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from showwork.recipe import Sft
 from showwork.trace import gold, prompt, render
 from showwork.train.checkpoint import Checkpoints
 from showwork.train.leg import Leg
-from showwork.train.sft import Example, batches, examples, loss, planned_steps, sft
+from showwork.train.sft import Example, batches, examples, loss, padded_lengths, planned_steps, sft
 from showwork.types import Stopped
 
 pytestmark = TUNIX
@@ -49,7 +51,7 @@ def test_prompts_and_padding_weigh_nothing(accumulate: int) -> None:
     for step in batches(rows(), how, 0, tokenizer().pad, 2):
         assert len(step) == accumulate
         weights = []
-        for micro in step:
+        for micro in (part for parts in step for part in parts):
             for tokens, weight in zip(np.asarray(micro.tokens), np.asarray(micro.weight), strict=True):
                 ids = tuple(tokens[tokens != tokenizer().pad].tolist())
                 start = data[ids]
@@ -57,14 +59,15 @@ def test_prompts_and_padding_weigh_nothing(accumulate: int) -> None:
                 assert (weight[start : len(ids)] > 0).all()
                 assert ids[-1] == tokenizer().ends[-1] and weight[len(ids) - 1] > 0
                 weights += weight[weight > 0].tolist()
-            assert micro.tokens.shape[1] % 32 == 0
+            assert micro.tokens.shape[1] % 8 == 0
         assert len(set(weights)) == 1 and sum(weights) == pytest.approx(accumulate, rel=1e-5)
 
 
 def test_the_loss_is_the_mean_over_tokens() -> None:
     model = lora(seed=2, moved=True, layers=2)
     (step,) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
-    value, _ = nnx.jit(loss)(model, step[0].tokens, step[0].weight, tokenizer().pad)
+    ((batch,),) = step
+    value, _ = nnx.jit(loss)(model, batch.tokens, batch.weight, tokenizer().pad)
     nats: list[float] = []
     for row in uneven():
         scores = logits(model, [row.prompt + row.completion])[0].astype(np.float64)
@@ -73,12 +76,43 @@ def test_the_loss_is_the_mean_over_tokens() -> None:
     assert float(value) == pytest.approx(float(np.mean(nats)), rel=1e-5)
 
 
+def test_no_other_lengths_would_pad_less() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        longest = rng.integers(1, 80, rng.integers(1, 12)).tolist()
+        made = padded_lengths(longest)
+        assert made == sorted(set(made)) and len(made) <= 4 and all(n % 8 == 0 for n in made)
+        tiles = sorted({-(-n // 8) * 8 for n in longest})
+
+        def positions(lengths: Sequence[int], longest: list[int] = longest) -> int:
+            return sum(min(n for n in lengths if n >= one) for one in longest)
+
+        ways = [c for k in range(1, 5) for c in combinations(tiles, k) if c[-1] == tiles[-1]]
+        assert positions(made) == min(map(positions, ways))
+
+
+def test_parts_are_the_batch_each_as_long_as_it_needs() -> None:
+    data = [Example([2, 5], [7] * n) for n in range(10, 74)]
+    how = HOW.model_copy(update={"batch": 32, "epochs": 1.0})
+    whole, halves = (batches(data, how, 0, 0, 2, parts) for parts in (1, 2))
+    for ((one,),), (two,) in zip(whole, halves, strict=True):
+        assert len(two) == 2 and two[0].tokens.shape[1] <= two[1].tokens.shape[1]
+        rows = [[t for t in row if t] for part in two for row in np.asarray(part.tokens).tolist()]
+        assert rows == [[t for t in row if t] for row in np.asarray(one.tokens).tolist()]
+        total = sum(float(np.asarray(part.weight, np.float64).sum()) for part in two)
+        assert total == pytest.approx(float(one.weight.sum()), rel=1e-5) == pytest.approx(1, rel=1e-5)
+    assert sum(part.tokens.size for (two,) in halves for part in two) < sum(
+        one.tokens.size for ((one,),) in whole
+    )
+
+
 @pytest.mark.parametrize("size", [1, 7, 8, 21])
 def test_every_row_is_seen_once_an_epoch(size: int) -> None:
     how = HOW.model_copy(update={"batch": size, "epochs": 3.0})
     data = [Example([2, 10 + i], [106] * (1 + i % 5)) for i in range(21)]
     steps = planned_steps(len(data), how)
-    seen = [int(t[1]) for step in batches(data, how, 0, 0, steps) for b in step for t in np.asarray(b.tokens)]
+    made = [part for step in batches(data, how, 0, 0, steps) for micro in step for part in micro]
+    seen = [int(t[1]) for part in made for t in np.asarray(part.tokens)]
     for epoch in range(3):
         assert Counter(seen[21 * epoch : 21 * (epoch + 1)]) == Counter(range(10, 31))
     assert len(seen) == steps * size
@@ -86,7 +120,8 @@ def test_every_row_is_seen_once_an_epoch(size: int) -> None:
 
 def test_batches_are_a_function_of_the_seed() -> None:
     def ids(seed: int) -> list[bytes]:
-        return [np.asarray(b.tokens).tobytes() for step in batches(rows(64), HOW, seed, 0, 8) for b in step]
+        made = batches(rows(64), HOW, seed, 0, 8)
+        return [np.asarray(part.tokens).tobytes() for step in made for micro in step for part in micro]
 
     assert ids(1) == ids(1) != ids(2)
 
@@ -160,5 +195,5 @@ def test_nothing_to_train_on_is_said() -> None:
 
 
 def test_weights_are_float32() -> None:
-    (step,) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
-    assert step[0].weight.dtype == jnp.float32 and step[0].tokens.dtype == jnp.int32
+    (((batch,),),) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
+    assert batch.weight.dtype == jnp.float32 and batch.tokens.dtype == jnp.int32

@@ -13,13 +13,11 @@ The compiled programs are `chunk.py`; text, prompts and the engine's interfaces 
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import jax
@@ -28,7 +26,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from showwork.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
-from showwork.model.mesh import mesh_of, spread_rows
+from showwork.model.lanes import LAUNCH, lanes
+from showwork.model.mesh import spread_rows
 from showwork.model.past import (
     FAR,
     KINDS,
@@ -48,7 +47,6 @@ from showwork.types import Sampling
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 _FREE = 4  # rows that wait get their places when one in so many is free
-_LAUNCH = Lock()  # held where programs are launched, which compiles them once: two batches have the same ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +105,10 @@ def decode(
     made = np.zeros(wanted, np.int32)
     settings = Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
     side_by_side = min(at_once or wanted, wanted)
-    lanes = _lanes(min(side_by_side // _FEWEST, len(prompts)), state)
+    side = max(1, min(lanes(state), side_by_side // _FEWEST, len(prompts)))
     batches = [
-        _Batch(
-            graph, state, prompts, range(lane, len(prompts), lanes), n, how.seed, pad, side_by_side // lanes
-        )
-        for lane in range(lanes)
+        _Batch(graph, state, prompts, range(lane, len(prompts), side), n, how.seed, pad, side_by_side // side)
+        for lane in range(side)
     ]
 
     rows: list[Decoded | None] = [None] * wanted  # those that are done
@@ -126,13 +122,13 @@ def decode(
         return [[row(p * n + s) for s in range(n)] for p in range(len(prompts))]
 
     def turn(batch: _Batch) -> tuple[np.ndarray, ...] | None:
-        with _LAUNCH:
+        with LAUNCH:
             if not batch.fill():
                 return None
             out = batch.start(how.temperature or 1, settings)
         return tuple(np.asarray(x) for x in out)
 
-    with ThreadPoolExecutor(lanes) as pool:
+    with ThreadPoolExecutor(side) as pool:
         running = deque((batch, pool.submit(turn, batch)) for batch in batches)
         while running:
             batch, future = running.popleft()
@@ -158,17 +154,6 @@ def decode(
             if on_done is not None and told:
                 on_done(told)
     return so_far()
-
-
-def _lanes(most: int, state: Any) -> int:
-    """How many batches are decoded side by side: one a core and no more than `most`, where one processor is
-    the only device. An accelerator runs one program after the other, and larger ones at less cost a row."""
-    mesh = mesh_of(state)
-    alone = jax.default_backend() == "cpu" and (mesh is None or mesh.size == 1)
-    if not alone:
-        return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(most, cores))
 
 
 class _Batch:

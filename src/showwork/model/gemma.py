@@ -28,15 +28,17 @@ class Gemma(Gemma3):
 
     lora_scale = 0.0  # what the product of an adapter's factors is multiplied with; set where one is added
 
-    def __init__(self, config: Config, *, rngs: nnx.Rngs):
+    def __init__(self, config: Config, *, rngs: nnx.Rngs, plain: bool = False):
+        """`plain`: no adapter will be added, so that linear maps may be computed together."""
         # Tunix's own way to compute a layer again writes back into it, which no outer trace allows.
         super().__init__(replace(config, remat_config=RematConfig.NONE), rngs=rngs)
         self.config, self.remat = config, config.remat_config != RematConfig.NONE
+        on_cpu = jax.default_backend() == "cpu"
         for i, layer in enumerate(self.layers):
-            layer.attn = Attention(config, config.local(i), rngs=rngs)
+            layer.attn = Attention(config, config.local(i), rngs=rngs, plain=plain and on_cpu)
             for name in ("pre_attention_norm", "post_attention_norm", "pre_ffw_norm", "post_ffw_norm"):
                 setattr(layer, name, _norm(config, rngs))
-            if jax.default_backend() == "cpu":
+            if on_cpu:
                 layer.mlp = FlatFeedForward(config, rngs=rngs)
         self.final_norm = _norm(config, rngs)
 

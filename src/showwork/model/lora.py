@@ -23,6 +23,7 @@ from tunix.models.gemma3.model import RematConfig
 
 from showwork.model.gemma import Gemma
 from showwork.model.keys import Keys
+from showwork.model.layers import turned
 from showwork.model.mesh import mesh_of, put
 
 _SMALL = 1 << 24  # numbers of a model that is small
@@ -62,7 +63,7 @@ def without(model: Gemma) -> Gemma:
     """A model of the same shape that has no adapter, and no weights either: `merged` gives them. Nothing of
     it is computed twice (`remat_config`): it is for decoding, which has no backward pass."""
     config = replace(model.config, remat_config=RematConfig.NONE)
-    return nnx.eval_shape(lambda: Gemma(config, rngs=Keys(0)))
+    return nnx.eval_shape(lambda: Gemma(config, rngs=Keys(0), plain=True))
 
 
 def merged(model: Gemma) -> nnx.State:
@@ -111,7 +112,8 @@ _DELTA = {
 def _added(parts: tuple[Any, ...], specs: tuple[str, ...], scale: float) -> list[Any]:
     def one(spec: str, weight: Any, a: Any, b: Any) -> Any:
         delta = jnp.einsum(spec, a.astype(jnp.float32), b.astype(jnp.float32))
-        return (weight.astype(jnp.float32) + scale * delta).astype(weight.dtype)
+        new = (weight.astype(jnp.float32) + scale * delta).astype(weight.dtype)
+        return turned(new) if new.ndim == 2 and new.shape[0] > new.shape[1] else new
 
     return [one(spec, *part) for spec, part in zip(specs, parts, strict=True)]
 

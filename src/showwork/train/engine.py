@@ -6,6 +6,7 @@ and separates the policy's base arrays from the reference's. Here the jitted ste
 adapter and the optimizer only; everything else of the trainer is Tunix's. The step is two programs, since the
 gradient is compiled for every length of a batch and what the optimizer does with it once. What they are given
 is found once too: to walk through the modules took the host some 15 ms a micro-batch with the tiny model.
+A micro-batch may come in parts, whose gradients are added: they are computed side by side (`model/lanes.py`).
 """
 
 import types
@@ -15,20 +16,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from tunix.sft.peft_trainer import PeftTrainer
 
+from showwork.model.lanes import ONE_LANE, Lanes
 from showwork.model.mesh import mesh_of, place, put, spread_rows
 from showwork.train.checkpoint import CheckpointError
 from showwork.train.ledger import Ledger
 from showwork.train.optimizer import MASTER, RATE, SKIPPED
 
 
-def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -> None:
+def keep_base(
+    trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger, side_by_side: Lanes = ONE_LANE
+) -> None:
     """Replace the trainer's jitted step by ours over (adapter, rest, optimizer state, batch), at the learning
     rate that `rate` gives; its time is the `ledger`'s phase "update". Call the trainer's `train` with
-    `skip_jit=True`, which selects what this installs."""
+    `skip_jit=True`, which selects what this installs.
+
+    A micro-batch is what the loss function takes, or a tuple of such parts (`Lanes.parts`), over which loss
+    and gradient are sums. The trainer's `_post_process_train_step` gets the auxiliary values as a list, one
+    entry a part.
+    """
     cell: dict[str, Any] = {}
     # A step that finds its counters off the mesh, and returns them on it, is compiled a second time.
     if (mesh := mesh_of(nnx.state(trainer.model))) is not None:
@@ -44,15 +54,17 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
         def gradient(adapter_: Any, rest_: Any, batch: Any) -> Any:
             caught = _Caught()
             model = nnx.merge(graph, adapter.state(adapter_), rest.state(rest_))
-            out = self._train_step(model, caught, batch)  # pyright: ignore
+            loss, aux, _ = self._train_step(model, caught, batch)  # pyright: ignore
             # Like the adapter on every device: what comes of both is then where they were.
-            return jax.lax.with_sharding_constraint(caught.gradient, whole) if whole else caught.gradient, out
+            found = jax.lax.with_sharding_constraint(caught.gradient, whole) if whole else caught.gradient
+            return found, loss, aux
 
-        def update(adapter_: Any, rest_: Any, optimizer_: Any, gradient: Any) -> Any:
+        def update(adapter_: Any, rest_: Any, optimizer_: Any, gradients: Any, losses: Any) -> Any:
             model = nnx.merge(graph, adapter.state(adapter_), rest.state(rest_))
             inner = nnx.merge(optimizer_graph, optimizer.state(optimizer_))
+            gradient = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), *gradients)
             inner.update(model, gradient)
-            return adapter.of(model), optimizer.of(inner)
+            return adapter.of(model), optimizer.of(inner), sum(losses), optax.global_norm(gradient)
 
         def evaluate(adapter_: Any, rest_: Any, batch: Any) -> Any:
             return self._eval_step(nnx.merge(graph, adapter.state(adapter_), rest.state(rest_)), batch)
@@ -70,12 +82,15 @@ def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger) -
 
         def train(batch: Any) -> Any:
             optimizer.set(RATE, jnp.float32(rate()))
+            model = adapter.get(), rest.get()
             with ledger.phase("update"):
-                found, out = cell["gradient"](adapter.get(), rest.get(), batch)
-                new = cell["update"](adapter.get(), rest.get(), optimizer.get(), found)
+                parts = batch if isinstance(batch, tuple) else (batch,)
+                made = side_by_side.each(lambda part: cell["gradient"](*model, part), parts)
+                gradients, losses, aux = map(list, zip(*made, strict=True))
+                new = cell["update"](*model, optimizer.get(), gradients, losses)
             adapter.put(new[0])
             optimizer.put(new[1])
-            return out
+            return new[2], aux, new[3]
 
         def evaluate(batch: Any) -> Any:
             return cell["eval"](adapter.get(), rest.get(), batch)

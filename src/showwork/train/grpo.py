@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
@@ -22,6 +23,7 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 from showwork.data.difficulty import Draws
 from showwork.model.decode import left_pad, prompt_length
 from showwork.model.gemma import Gemma
+from showwork.model.lanes import Lanes, lanes
 from showwork.model.mesh import device_mesh, fetch, place
 from showwork.model.rollout import Rollout
 from showwork.model.tokenizer import Tokenizer
@@ -56,6 +58,7 @@ class Learner(GRPOLearner):
     ledger: Ledger
     shared: int
     reference: Callable[[Any, Any], Array]
+    side_by_side: Lanes
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
     def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -67,9 +70,8 @@ class Learner(GRPOLearner):
         prompts = self.how.prompts
         tasks = self.draws.draw(step, 0, prompts)
         expected = self.draws.expected(step, tasks)
-        if (
-            self.how.refill
-        ):  # the first refill is drawn ahead: one batch of twice the rows costs less than two
+        # The first refill is drawn ahead: one batch of twice the rows costs less than two.
+        if self.how.refill:
             count = spare(self.draws.dead, prompts, self.how.group)
             tasks = tasks + (self.draws.draw(step, 1, count, {t.id for t in tasks}) if count else [])
         whole = self._sample(tasks, step, 0)
@@ -121,11 +123,15 @@ class Learner(GRPOLearner):
     def _process_accumulated_batches(
         self, micro_batches: Any, micro_batch_sizes: Any, mode: Any
     ) -> list[Any]:
-        """Tunix's micro-batches of a step, each cut to its own longest completion."""
-        whole = super()._process_accumulated_batches(
+        """Tunix's micro-batches of a step in their parts, each cut to its own longest completion."""
+        whole: list[Any] = super()._process_accumulated_batches(
             micro_batches=micro_batches, micro_batch_sizes=micro_batch_sizes, mode=mode
         )
-        return [_trimmed(examples) for examples in whole]
+        return [tuple(_trimmed(x, part) for part in self._parts(len(x.prompt_ids))) for x in whole]
+
+    def _parts(self, rows: int) -> list[slice]:
+        """The parts of so many rows that are computed side by side, each with whole groups."""
+        return self.side_by_side.parts(rows, units=rows // self.shared)
 
     def _examples(self, groups: Groups) -> Examples:
         """The step's rows, group by group, groups with short completions first, so that a micro-batch holds
@@ -147,11 +153,11 @@ class Learner(GRPOLearner):
         micros = self.how.prompts // (self.how.micro_prompts or self.how.prompts)
         reference = old.copy()
         with self.ledger.phase("reference"):
-            begun: list[tuple[Any, Array]] = []
-            for part in np.split(np.arange(len(rows)), micros) if self.how.beta else ():
-                upto = np.s_[part, : _bucket(lengths[part].max())]
-                begun.append((upto, self.reference(left[part], completion[upto])))
-            for upto, found in begun:
+            each = np.split(np.arange(len(rows)), micros) if self.how.beta else []
+            parts = [micro[part] for micro in each for part in self._parts(len(micro))]
+            some = [np.s_[part, : _bucket(lengths[part].max())] for part in parts]
+            begun = self.side_by_side.each(lambda upto: self.reference(left[upto[0]], completion[upto]), some)
+            for upto, found in zip(some, begun, strict=True):
                 reference[upto] = fetch(found)
         gains = advantages(groups.scores, self.mix.floor).reshape(-1, size)[order].reshape(-1)
         make: Any = Examples  # type checkers do not see the fields that flax's dataclass inherits
@@ -172,11 +178,12 @@ def _bucket(length: Any) -> int:
     return -(-int(length) // _BUCKET) * _BUCKET
 
 
-def _trimmed(x: Any) -> Any:
-    """The examples without the columns in which no row has a token."""
-    last = _bucket(np.asarray(x.completion_mask).sum(axis=1).max())
-    names = ("completion_ids", "completion_mask", "ref_per_token_logps", "old_per_token_logps", "weight")
-    return x.replace(**{name: getattr(x, name)[:, :last] for name in names})
+def _trimmed(x: Any, part: slice) -> Any:
+    """A part of the examples without the columns in which no row has a token."""
+    last = _bucket(np.asarray(x.completion_mask)[part].sum(axis=1).max())
+    wide = ("completion_ids", "completion_mask", "ref_per_token_logps", "old_per_token_logps", "weight")
+    rows = {name: getattr(x, name)[part] for name in ("prompt_ids", "prompt_mask", "advantages")}
+    return x.replace(**rows, **{name: getattr(x, name)[part, :last] for name in wide})
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +260,8 @@ def grpo(
     reference_ = reference(model, size, tokenizer.pad, how.temperature)
     cluster = RLCluster(actor=model, reference=None, tokenizer=_Adapter(tokenizer), cluster_config=config)
     cluster._anchor_policy_state = None  # a second copy of the model that only Tunix's agents read
-    cluster.buffer_metrics = lambda *_, **__: (
-        None
-    )  # every prompt and completion as strings; ours are in the records
+    # It would keep every prompt and completion as strings; ours are in the records.
+    cluster.buffer_metrics = lambda *_, **__: None
     assert cluster.actor_trainer.model is model
     trainer: Any = cluster.actor_trainer
     learner = Learner(
@@ -274,8 +280,9 @@ def grpo(
     learner.shared = size
     learner.judge, learner.reference, learner.start = judge, reference_, leg.start
     learner.ledger = ledger or Ledger()
+    learner.side_by_side = Lanes(lanes(nnx.state(model)))
     report = _Report(learner, how, leg, on_step)
-    keep_base(trainer, report.rate, learner.ledger)
+    keep_base(trainer, report.rate, learner.ledger, learner.side_by_side)
     if leg.resumed:
         restore(trainer, leg.resumed.arrays)
         report.skipped = skipped(trainer)
@@ -320,7 +327,8 @@ class _Report:
         self.learner, self.how, self.leg, self.on_step = learner, how, leg, on_step
         self.step = leg.start
         self.micros = how.prompts // (how.micro_prompts or how.prompts)
-        self.seen: list[dict[str, Array]] = []  # of the step's micro-batches; they may still be computed
+        # Of the parts of the step's micro-batches; they may still be computed.
+        self.seen: list[list[dict[str, Array]]] = []
         self.skipped = 0.0
         self.pending: tuple[int, Groups, dict[str, float]] | None = None
 
@@ -336,7 +344,7 @@ class _Report:
     def groups(self, step: int, groups: Groups, metrics: dict[str, float]) -> None:
         self.pending = (step, groups, metrics)
 
-    def after(self, aux: dict[str, Array]) -> None:
+    def after(self, aux: list[dict[str, Array]]) -> None:
         self.seen.append(aux)
         with self.learner.ledger.phase("update"):  # dispatched before; this waits for it
             # A device always has the next micro-batch, and never the memory of more than two.
@@ -344,7 +352,7 @@ class _Report:
         if len(self.seen) < self.micros:
             return
         with self.learner.ledger.phase("update"):
-            seen = [{k: float(v) for k, v in one.items()} for one in self.seen]
+            seen = [_whole(parts) for parts in self.seen]
         assert self.pending is not None
         step, groups, metrics = self.pending
         graded = [g for group in groups.graded for g in group]
@@ -367,6 +375,14 @@ class _Report:
         trainer: Any = self.learner.rl_cluster.actor_trainer
         with self.learner.ledger.phase("checkpoint"):
             self.leg.after(step + 1, lambda: snapshot(trainer))
+
+
+def _whole(parts: Sequence[dict[str, Array]]) -> dict[str, float]:
+    """A micro-batch's values from its parts': all are sums over its tokens but the largest disagreement."""
+    return {
+        name: (max if name == "disagreement" else sum)(float(part[name]) for part in parts)
+        for name in parts[0]
+    }
 
 
 def judged(graded: Sequence[Graded], scores: Sequence[Score]) -> dict[str, float]:

@@ -6,6 +6,7 @@ weighs the same, however the batch is split. Which tasks are seen is the caller'
 # ruff: noqa: F722 (shapes in annotations are strings)
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from showwork.model.gemma import Gemma
+from showwork.model.lanes import Lanes, lanes
 from showwork.model.logprobs import token_logprobs
 from showwork.model.lora import fused
 from showwork.model.mesh import device_mesh, place, spread_rows
@@ -29,7 +32,8 @@ from showwork.train.leg import Leg
 from showwork.train.optimizer import adapter_optimizer
 from showwork.types import Task
 
-_BUCKET = 32  # rows are padded to multiples of this, so that few shapes are compiled
+_SHAPES = 4  # so many lengths of a batch are compiled
+_TILE = 8  # they are multiples of this
 _NEIGHBOURS = 8  # batches whose rows are sorted by length together
 
 OnStep = Callable[[int, dict[str, float]], None]
@@ -67,9 +71,11 @@ def planned_steps(count: int, how: Sft) -> int:
     return max(1, math.ceil(count * how.epochs / (how.batch * how.accumulate)))
 
 
-def batches(rows: Sequence[Example], how: Sft, seed: int, pad: int, steps: int) -> "list[list[Batch]]":
-    """For each optimizer step its micro-batches: a seeded permutation per epoch, rows of similar length
-    side by side."""
+def batches(
+    rows: Sequence[Example], how: Sft, seed: int, pad: int, steps: int, parts: int = 1
+) -> list[list[tuple[Batch, ...]]]:
+    """For each optimizer step its micro-batches, each in so many parts: a seeded permutation per epoch, rows
+    of similar length side by side."""
     size = how.batch * how.accumulate
     order: list[int] = []
     epoch = 0
@@ -81,21 +87,51 @@ def batches(rows: Sequence[Example], how: Sft, seed: int, pad: int, steps: int) 
             groups = [near[at : at + size] for at in range(0, len(near), size)]
             order += [int(i) for g in rng.permutation(len(groups)) for i in groups[g]]
         epoch += 1
-    out = []
-    for step in range(steps):
-        picked = [rows[i] for i in order[step * size : (step + 1) * size]]
-        tokens = sum(len(e.completion) for e in picked)
-        parts = [picked[at : at + how.batch] for at in range(0, size, how.batch)]
-        out.append([_batch(part, pad, how.accumulate / tokens) for part in parts])
-    return out
+    each = how.batch // parts
+    picked = [[rows[i] for i in order[at : at + each]] for at in range(0, steps * size, each)]
+    lengths = padded_lengths([max(map(_length, part)) for part in picked])
+    weights = [
+        how.accumulate / sum(len(rows[i].completion) for i in order[at : at + size])
+        for at in range(0, steps * size, size)
+    ]
+    made = [_batch(part, pad, weights[k * each // size], lengths) for k, part in enumerate(picked)]
+    micros = [tuple(made[k : k + parts]) for k in range(0, len(made), parts)]
+    return [micros[k : k + how.accumulate] for k in range(0, len(micros), how.accumulate)]
+
+
+def padded_lengths(longest: Sequence[int]) -> list[int]:
+    """The lengths to which batches with these longest rows are padded: at most `_SHAPES` different ones,
+    multiples of `_TILE` from shortest to longest, chosen so that in all the least is padded.
+
+    >>> padded_lengths([61, 62, 64, 90, 91, 95, 96, 118, 120, 150])
+    [64, 96, 120, 152]
+    """
+    count = Counter(-(-n // _TILE) * _TILE for n in longest)
+    tops = sorted(count)
+    # least[k]: positions of the first lengths, padded to at most so many different ones, and these
+    least: list[tuple[int, list[int]]] = [(0, [])]
+    for end in range(1, len(tops) + 1):
+        least.append((sum(count[n] for n in tops[:end]) * tops[end - 1], [tops[end - 1]]))
+    for _ in range(_SHAPES - 1):
+        longer = [least[0]]
+        for end in range(1, len(tops) + 1):
+            ways = [least[end]]
+            for start in range(1, end):
+                more = sum(count[n] for n in tops[start:end]) * tops[end - 1]
+                ways.append((least[start][0] + more, [*least[start][1], tops[end - 1]]))
+            longer.append(min(ways, key=lambda way: way[0]))
+        least = longer
+    return least[-1][1]
 
 
 def _length(row: Example) -> int:
     return len(row.prompt) + len(row.completion)
 
 
-def _batch(rows: Sequence[Example], pad: int, weight: float) -> Batch:
-    length = -(-max(_length(r) for r in rows) // _BUCKET) * _BUCKET
+def _batch(rows: Sequence[Example], pad: int, weight: float, lengths: Sequence[int]) -> Batch:
+    """The rows, padded to the shortest of the lengths that holds them."""
+    longest = max(_length(r) for r in rows)
+    length = min(n for n in lengths if n >= longest)
     tokens = np.full((len(rows), length), pad, np.int32)
     weights = np.zeros((len(rows), length), np.float32)
     for i, row in enumerate(rows):
@@ -145,14 +181,16 @@ def sft(
     trainer = PeftTrainer(model, adapter_optimizer(), config)
     pad = tokenizer.pad
     report = _Report(trainer, dev, how, pad, leg, on_step, ledger)
-    keep_base(trainer, report.rate, ledger)
+    side_by_side = Lanes(lanes(nnx.state(model)))
+    keep_base(trainer, report.rate, ledger, side_by_side)
     if leg.resumed:
         restore(trainer, leg.resumed.arrays)
     leg.adapter = lambda: trained_adapter(trainer)
     trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
     trainer.with_loss_fn(loss, has_aux=True)
     trainer._post_process_train_step = report.after
-    steps = batches(train, how, seed, pad, planned)[leg.start :]
+    parts = len(side_by_side.parts(how.batch, units=how.batch))
+    steps = batches(train, how, seed, pad, planned, parts)[leg.start :]
     # The plan can shrink while it runs: the horizon is asked for at every step.
     wanted = (step for k, step in enumerate(steps, leg.start) if k < leg.horizon.steps)
     with mesh:
@@ -176,12 +214,14 @@ class _Report:
     ):
         self.how, self.on_step, self.leg, self.ledger = how, on_step, leg, ledger
         self.micro = leg.start * how.accumulate
-        self.losses: list[Array] = []
+        self.losses: list[Array] = []  # of the step's parts
         size = how.batch
         tokens = sum(len(e.completion) for e in dev)
         ordered = sorted(dev, key=_length)
         ordered += [Example([], [])] * (-len(ordered) % size)  # of no weight; all batches have one size
-        self.dev = [_batch(ordered[i : i + size], pad, 1 / tokens) for i in range(0, len(ordered), size)]
+        parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+        lengths = padded_lengths([max(map(_length, part)) for part in parts])
+        self.dev = [_batch(part, pad, 1 / tokens, lengths) for part in parts]
         self.trainer: Any = trainer
 
     def rate(self) -> float:
@@ -193,14 +233,14 @@ class _Report:
         with self.ledger.phase("evaluate"):
             return sum(float(evaluate(spread_rows(b, self.trainer.model))[0]) for b in self.dev)
 
-    def after(self, aux: Any) -> None:
-        self.losses.append(aux["loss"])  # which may still be computed
+    def after(self, aux: list[dict[str, Array]]) -> None:
+        self.losses += [part["loss"] for part in aux]  # which may still be computed
         self.micro += 1
         if self.micro % self.how.accumulate:
             return
         step = self.micro // self.how.accumulate
         with self.ledger.phase("update"):  # dispatched before; this waits for it
-            metrics = {"loss": sum(map(float, self.losses)) / len(self.losses)}
+            metrics = {"loss": sum(map(float, self.losses)) / self.how.accumulate}
         self.losses.clear()
         if self.dev and (step % self.how.eval_every == 0 or step == self.leg.horizon.steps):
             metrics["dev_loss"] = self.dev_loss()
