@@ -1,6 +1,7 @@
 """Laws of decoding and of log-probabilities: a row is its own, greedy is the argmax, and what was captured
 while sampling is what the trainer computes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -158,16 +159,17 @@ def test_finished_rows_are_dropped_without_a_trace() -> None:
         np.testing.assert_allclose(a.logprobs, b.logprobs[: len(a.tokens)], atol=1e-5)
 
 
+@pytest.mark.parametrize("refill", [True, False], ids=["places", "batches"])
 @pytest.mark.parametrize("temperature", [1.0, 0.0], ids=["sampled", "greedy"])
-def test_rows_that_waited_for_a_place_are_the_same(temperature: float) -> None:
+def test_rows_that_waited_are_the_same(temperature: float, refill: bool) -> None:
     """Sixteen places for 96 rows, which begin at all slots, beyond the sliding window and over many moves of
-    the past; with a twelfth of the pieces as ends they end at all times."""
+    the past, or in six batches; with a twelfth of the pieces as ends they end at all times."""
     how = Sampling(temperature=temperature, max_tokens=40, seed=3)
     prompts, pad = [*ids(), *(row[:5] for row in ids()), *(row[:9] for row in ids())], tokenizer().pad
     state, shape = merged(model()), sampler().structure
     assert how.max_tokens > 2 * (model().config.sliding_window_size or 0)
     whole = decode(shape, state, prompts, 8, how, pad=pad, ends=ENDS)
-    queued = decode(shape, state, prompts, 8, how, pad=pad, ends=ENDS, at_once=16)
+    queued = decode(shape, state, prompts, 8, how, pad=pad, ends=ENDS, at_once=16, refill=refill)
     assert len({len(row.tokens) for row in flat(whole)}) > (10 if temperature else 3)
     for a, b in zip(flat(queued), flat(whole), strict=True):
         assert text(a) == text(b) and a.ended == b.ended
@@ -183,7 +185,7 @@ def test_groups_that_read_their_prompt_together_are_the_same() -> None:
     together = decode(shape, state, prompts, 8, how, pad=pad, ends=ends)
     lengths = np.array([len(row.tokens) for row in flat(together)])
     assert (lengths > 64).sum() > 32 >= (lengths > 96).sum() > 0, np.sort(lengths)
-    apart = decode(shape, state, prompts, 8, how, pad=pad, ends=ends, at_once=32)
+    apart = decode(shape, state, prompts, 8, how, pad=pad, ends=ends, at_once=32, refill=True)
     for a, b in zip(flat(apart), flat(together), strict=True):
         assert text(a) == text(b) and a.ended == b.ended
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
@@ -195,21 +197,50 @@ def test_batches_side_by_side_are_the_same_as_one(monkeypatch: pytest.MonkeyPatc
     how, ends = Sampling(temperature=1.0, max_tokens=40, seed=6), tuple(range(1, 150))
     prompts, pad, n = [*ids(), *(row[:9] for row in ids())], tokenizer().pad, 8
     state, shape = merged(model()), sampler().structure
-    found, heard = [list[list[Decoded]]() for _ in range(3)], [list[int]() for _ in range(3)]
-    for i, (cores, at_once) in enumerate(((1, 32), (2, 32), (2, 32))):
+    ways = ((1, True), (2, True), (2, True), (2, False), (2, False))
+    found, heard = [list[list[Decoded]]() for _ in ways], [list[int]() for _ in ways]
+    for i, (cores, refill) in enumerate(ways):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
 
         def on_done(some: list[tuple[int, Decoded]], heard: list[int] = heard[i]) -> None:
             heard.extend(r for r, _ in some)
 
-        found[i] = decode(shape, state, prompts, n, how, pad=pad, ends=ends, at_once=at_once, on_done=on_done)
+        found[i] = decode(
+            shape, state, prompts, n, how, pad=pad, ends=ends, at_once=32, refill=refill, on_done=on_done
+        )
         assert sorted(heard[i]) == list(range(len(prompts) * n))
     assert len({len(row.tokens) for row in flat(found[0])}) > 5
-    assert heard[1] == heard[2] != heard[0]
+    assert heard[0] != heard[1] == heard[2] != heard[3] == heard[4]
     for other in found[1:]:
         for a, b in zip(flat(other), flat(found[0]), strict=True):
             assert text(a) == text(b) and a.ended == b.ended
             np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_prompts_that_are_read_some_at_a_time_are_the_same() -> None:
+    """Forty prompts of 3 to 61 ids, of which 32 are read at a time, each time as long as they need."""
+    long = [i for row in ids() for i in row]
+    prompts = [[2, *long[at : at + 2 + int(1.5 * at)]] for at in range(40)]
+    state, shape, pad = merged(model()), sampler().structure, tokenizer().pad
+
+    def run(some: Sequence[list[int]]) -> list[list[Decoded]]:
+        return decode(shape, state, some, 1, Sampling(0.0, max_tokens=8), pad=pad, ends=ENDS)
+
+    apart = [group for at in range(0, 40, 8) for group in run(prompts[at : at + 8])]
+    for a, b in zip(flat(run(prompts)), flat(apart), strict=True):
+        assert text(a) == text(b)
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_what_a_listener_raises_ends_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    state, shape, pad = merged(model()), sampler().structure, tokenizer().pad
+
+    def on_done(some: list[tuple[int, Decoded]]) -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        decode(shape, state, ids(), 8, HOT, pad=pad, ends=ENDS, on_done=on_done)
 
 
 def test_the_end_is_kept_and_only_the_end_ends() -> None:

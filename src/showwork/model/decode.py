@@ -2,12 +2,14 @@
 
 Each distinct prompt is prefilled once. While a batch holds all samples of all its prompts they read the
 prompt's keys and values where they lie; otherwise those are repeated for each. Decoding runs in compiled
-chunks of `CHUNK` steps. Between chunks the host looks: a row that is done makes room for one that waits, and
-where none waits the batch shrinks to the next smaller bucket, so that nothing is computed for rows that are
-done; the past has room for what is held and not for what may come (`past.py`). Batches have 16, 32, 64, …
-rows, so that few shapes are compiled. A processor decodes several batches side by side, one a core, since the
-small products of decoding do not fill two cores. The noise of a row depends on (seed, prompt, sample,
-position) alone, hence not on its neighbours, on when it got its place, nor on the shrinking.
+chunks of `CHUNK` steps. Between chunks the host looks: the batch shrinks to the next smaller bucket, so that
+nothing is computed for rows that are done, or, where more are wanted than are decoded at once, a row that is
+done makes room for one that waits; the past has room for what is held and not for what may come (`past.py`).
+Batches have 16, 32, 64, … rows, so that few shapes are compiled. A processor decodes several batches side by
+side, one a core, since the small products of decoding do not fill two; and there rows that wait are later
+batches, since rows of one age have a short past, whose reading is what a step costs there. The noise of a row
+depends on (seed, prompt, sample, position) alone, hence not on its neighbours, on when it got its place, nor
+on the shrinking.
 The compiled programs are `chunk.py`; text, prompts and the engine's interfaces are elsewhere (`sampler.py`,
 `rollout.py`).
 """
@@ -18,6 +20,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
 import jax
@@ -40,11 +44,14 @@ from showwork.model.past import (
     room,
     size_of,
     slack,
+    stacked,
     taken,
 )
 from showwork.types import Sampling
 
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
+_ALONE_BUCKET = 16  # those of prompts that are read by one row only
+_PREFILLED = 32  # prompts at a time: several times as many leave the caches and take more time each
 _FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 _FREE = 4  # rows that wait get their places when one in so many is free
 
@@ -62,8 +69,11 @@ class Decoded:
 
 def prompt_length(prompts: Sequence[Sequence[int]]) -> int:
     """The padded length that `decode` uses for these prompts."""
-    longest = max(len(p) for p in prompts)
-    return -(-longest // _PROMPT_BUCKET) * _PROMPT_BUCKET
+    return _rounded(max(map(len, prompts)), _PROMPT_BUCKET)
+
+
+def _rounded(length: int, to: int) -> int:
+    return -(-length // to) * to
 
 
 def left_pad(prompts: Sequence[Sequence[int]], length: int, pad: int) -> Int[np.ndarray, "rows length"]:
@@ -87,6 +97,7 @@ def decode(
     pad: int,
     ends: tuple[int, ...],
     at_once: int | None = None,
+    refill: bool | None = None,
     on_chunk: Callable[[list[list[Decoded]]], None] | None = None,
     on_done: OnDone | None = None,
 ) -> list[list[Decoded]]:
@@ -94,9 +105,11 @@ def decode(
 
     `state` is `nnx.state(model)` of a model of that structure, on the devices over which the rows are to be
     spread. Greedy at temperature 0; at most `how.max_tokens` ids a row. `at_once` is how many rows are
-    decoded side by side (all of them by default); the others wait for a place. `on_chunk` gets the rows as
-    far as they are after each chunk; `on_done` each row once, with its number (in the prompts' order, samples
-    side by side), while the next chunk is computed. What they raise ends the decoding.
+    decoded side by side (all of them by default); the others wait, with `refill` for a free place in a batch
+    and without for a batch of their own (which one is the processor's business by default). `on_chunk` gets
+    the rows as far as they are after each chunk; `on_done` each row once, with its number (in the prompts'
+    order, samples side by side), while later chunks are computed, in the same order every time. What they
+    raise ends the decoding.
     """
     chunks = -(-how.max_tokens // CHUNK)
     wanted = len(prompts) * n
@@ -104,15 +117,21 @@ def decode(
     logprobs = np.zeros(tokens.shape, np.float32)
     made = np.zeros(wanted, np.int32)
     settings = Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
-    side_by_side = min(at_once or wanted, wanted)
-    side = max(1, min(lanes(state), side_by_side // _FEWEST, len(prompts)))
-    batches = [
-        _Batch(graph, state, prompts, range(lane, len(prompts), side), n, how.seed, pad, side_by_side // side)
+    at_once = min(at_once or wanted, wanted)
+    side = max(1, min(lanes(state), at_once // _FEWEST, len(prompts)))
+    refill = jax.default_backend() != "cpu" if refill is None else refill
+    together = len(prompts) if refill else max(side, at_once // n)  # prompts whose batches are side by side
+    waves = [range(at, min(at + together, len(prompts))) for at in range(0, len(prompts), together)]
+    queues = [
+        [
+            _Batch(graph, state, prompts, wave[lane::side], n, how.seed, pad, at_once // side)
+            for wave in waves
+            if wave[lane::side]
+        ]
         for lane in range(side)
     ]
 
     rows: list[Decoded | None] = [None] * wanted  # those that are done
-    told: list[tuple[int, Decoded]] = []
 
     def row(r: int) -> Decoded:
         until = min(made[r], how.max_tokens)
@@ -121,39 +140,56 @@ def decode(
     def so_far() -> list[list[Decoded]]:
         return [[row(p * n + s) for s in range(n)] for p in range(len(prompts))]
 
-    def turn(batch: _Batch) -> tuple[np.ndarray, ...] | None:
-        with LAUNCH:
-            if not batch.fill():
-                return None
-            out = batch.start(how.temperature or 1, settings)
-        return tuple(np.asarray(x) for x in out)
+    ended = Event()
+
+    def run(batches: list[_Batch], found: SimpleQueue[_Turn | None]) -> None:
+        """A lane's batches, one after the other; it waits for nobody."""
+        try:
+            while batches and not ended.is_set():
+                turn = batches[0].turn(how.temperature or 1, settings, how.max_tokens)
+                if turn is None:
+                    del batches[0]
+                else:
+                    found.put(turn)
+        finally:
+            found.put(None)
 
     with ThreadPoolExecutor(side) as pool:
-        running = deque((batch, pool.submit(turn, batch)) for batch in batches)
-        while running:
-            batch, future = running.popleft()
-            if (made_ := future.result()) is None:
-                continue
-            new_tokens, new_logprobs, done = made_
-            live = batch.rows >= 0
-            each = batch.rows[live]
-            columns = made[each][:, None] + np.arange(CHUNK)
-            tokens[each[:, None], columns], logprobs[each[:, None], columns] = (
-                new_tokens[live],
-                new_logprobs[live],
-            )
-            made[each] += CHUNK
-            if on_chunk is not None:
-                on_chunk(so_far())
-            left = live & (done | (made[batch.rows] >= how.max_tokens))
-            told = [(int(r), row(r)) for r in batch.rows[left]]
-            for r, decoded in told:
-                rows[r] = decoded
-            batch.rows[left] = -1
-            running.append((batch, pool.submit(turn, batch)))
-            if on_done is not None and told:
-                on_done(told)
+        found = [SimpleQueue[_Turn | None]() for _ in queues]
+        running = deque(
+            zip(found, [pool.submit(run, *one) for one in zip(queues, found, strict=True)], strict=True)
+        )
+        try:
+            while running:
+                queue, future = running.popleft()
+                if (turn := queue.get()) is None:
+                    future.result()
+                    continue
+                running.append((queue, future))
+                columns = made[turn.rows][:, None] + np.arange(CHUNK)
+                tokens[turn.rows[:, None], columns] = turn.tokens
+                logprobs[turn.rows[:, None], columns] = turn.logprobs
+                made[turn.rows] += CHUNK
+                if on_chunk is not None:
+                    on_chunk(so_far())
+                told = [(int(r), row(r)) for r in turn.done]
+                for r, decoded in told:
+                    rows[r] = decoded
+                if on_done is not None and told:
+                    on_done(told)
+        finally:
+            ended.set()
     return so_far()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A chunk's yield: which rows it has, what they got, and which of them are done."""
+
+    rows: Int[np.ndarray, "some"]
+    tokens: Int[np.ndarray, "some chunk"]
+    logprobs: Float[np.ndarray, "some chunk"]
+    done: Int[np.ndarray, "few"]
 
 
 class _Batch:
@@ -173,11 +209,14 @@ class _Batch:
     ):
         self.graph, self.state, self.pad, self.seed = graph, state, pad, np.uint32(seed & 0xFFFFFFFF)
         self.prompts, self.groups, self.n = prompts, len(some), n
-        self.length = prompt_length([prompts[p] for p in some])
+        own = [prompts[p] for p in some]
+        # What neighbouring rows share is a shape of every chunk's program, and padded to fewer lengths.
+        self.length = prompt_length(own) if n > 1 else _rounded(max(map(len, own)), _ALONE_BUCKET)
         self.wanted = [p * n + sample for p in some for sample in range(n)]
         self.next = 0  # of the wanted rows
         size = _bucket(min(at_once, len(self.wanted)))
         self.rows = np.full(size, -1)
+        self.made = np.zeros(size, np.int32)  # tokens of each
         self.shift = np.zeros(size, np.int32)  # a slot's position is the slot plus the row's shift
         # The prompt and the sample that a row's noise is made of.
         self.origin = np.zeros((2, size), np.uint32)
@@ -187,6 +226,21 @@ class _Batch:
         self.logits: Any = None
         self.done: Any = None
         self.keys: Any = None
+
+    def turn(self, temperature: float, settings: Settings, most: int) -> _Turn | None:
+        """Decode a chunk of rows of at most so many ids; None where no row is left."""
+        with LAUNCH:
+            if not self.fill():
+                return None
+            out = self.start(temperature, settings)
+        tokens, logprobs, done = (np.asarray(x) for x in out)
+        live = self.rows >= 0
+        rows = self.rows[live]
+        self.made[live] += CHUNK
+        left = live & (done | (self.made >= most))
+        gone = self.rows[left]
+        self.rows[left] = -1
+        return _Turn(rows, tokens[live], logprobs[live], gone)
 
     def fill(self) -> bool:
         """Give places to rows that wait, where enough are free, or shrink; whether any row is left."""
@@ -228,12 +282,12 @@ class _Batch:
         distinct = list(dict.fromkeys(r // self.n for r in some))
         which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
         own = [self.prompts[p] for p in distinct]
-        ids = left_pad(own, self.length if self.past is None else prompt_length(own), self.pad)[which]
-        past, logits = prefill(self.graph, self.state, self._spread(ids), self.pad)
+        length = self.length if self.past is None else _rounded(max(map(len, own)), _ALONE_BUCKET)
+        past, logits = self._prefilled(own, length, which)
         at = {p: i for i, p in enumerate(distinct)}
         for place, r in zip(places, some, strict=True):
             p, sample = divmod(r, self.n)
-            self.rows[place] = r
+            self.rows[place], self.made[place] = r, 0
             self.shift[place] = len(self.prompts[p]) - self.starts[FAR]
             self.origin[:, place] = zlib.crc32(np.asarray(self.prompts[p], np.int32).tobytes()), sample
         if self.past is None:
@@ -261,6 +315,23 @@ class _Batch:
             self.past, self.logits, self.done = self._spread(put)
         self.keys = self._spread(row_keys(self.seed, *self.origin))
 
+    def _prefilled(
+        self, prompts: Sequence[Sequence[int]], length: int, which: np.ndarray
+    ) -> tuple[Past, Any]:
+        """Keys and values of these of the prompts, ending at that slot, and the logits of their last token:
+        some at a time, each time as many slots as those need."""
+        made = []
+        for at in range(0, len(which), _PREFILLED):
+            some = [prompts[i] for i in which[at : at + _PREFILLED]]
+            own = length if self.n > 1 else _rounded(max(map(len, some)), _ALONE_BUCKET)
+            made.append(
+                prefill(self.graph, self.state, self._spread(left_pad(some, own, self.pad)), self.pad)
+            )
+        if len(made) == 1 and size_of(made[0][0][FAR]) == length:
+            return made[0]
+        past, logits = zip(*made, strict=True)
+        return self._spread(stacked(past, length)), self._spread(jnp.concatenate(logits))
+
     def _keep(self, bucket: int) -> None:
         """A smaller batch of the rows that are left; its spare rows repeat them and are ignored."""
         live = np.flatnonzero(self.rows >= 0)
@@ -270,7 +341,8 @@ class _Batch:
         self.past = self._join(keep)
         tree = taken((self.logits, self.done, self.keys), jnp.asarray(keep), len(self.rows))
         self.logits, self.done, self.keys = self._spread(tree)
-        self.rows, self.shift, self.origin = self.rows[keep], self.shift[keep], self.origin[:, keep]
+        self.rows, self.made = self.rows[keep], self.made[keep]
+        self.shift, self.origin = self.shift[keep], self.origin[:, keep]
         self.rows[len(live) :] = -1
 
     def _join(self, keep: np.ndarray) -> Past:

@@ -8,7 +8,7 @@ wanted. Which rows there are and when room is wanted is the decoder's business (
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,14 +46,14 @@ def size_of(layers: Layers) -> int:
 
 
 def room(slots: int, most: int | None = None) -> int:
-    """The smallest of 64, 96, 128, 192, 256, ... that holds the slots, so that few shapes are compiled; no
+    """The smallest of 64, 128, 192, 256, 384, ... that holds the slots, so that few shapes are compiled; no
     more than `most`, where that holds them.
 
-    >>> [room(n) for n in (1, 64, 65, 97, 129)], room(520, 576)
-    ([64, 64, 96, 128, 192], 576)
+    >>> [room(n) for n in (1, 64, 65, 129, 257)], room(520, 576)
+    ([64, 64, 128, 192, 384], 576)
     """
     power = max(_LEAST, 1 << (slots - 1).bit_length())
-    size = power * 3 // 4 if power > _LEAST and slots <= power * 3 // 4 else power
+    size = power * 3 // 4 if power > 2 * _LEAST and slots <= power * 3 // 4 else power
     return size if most is None else min(size, max(most, slots))
 
 
@@ -83,6 +83,25 @@ def moved(layers: Layers, drop: Int[Array, ""], size: int) -> Layers:
         return jax.lax.dynamic_slice_in_dim(x, drop, size, axis)
 
     return {layer: {n: one(n, x) for n, x in kept.items()} for layer, kept in layers.items()}
+
+
+@partial(jax.jit, static_argnames=("size",))
+def stacked(parts: Sequence[Past], size: int) -> Past:
+    """The rows of all, ending at the same slot of so many."""
+
+    def one(name: str, xs: Sequence[Array]) -> Array:
+        axis = _AXIS[name]
+        gap = [[(size - x.shape[axis] if a == axis else 0, 0) for a in range(x.ndim)] for x in xs]
+        return jnp.concatenate([jnp.pad(x, g) for x, g in zip(xs, gap, strict=True)])
+
+    first = parts[0]
+    return {
+        kind: {
+            layer: {n: one(n, [part[kind][layer][n] for part in parts]) for n in kept}
+            for layer, kept in layers.items()
+        }
+        for kind, layers in first.items()
+    }
 
 
 @partial(jax.jit, static_argnames=("times",))
