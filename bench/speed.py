@@ -114,7 +114,7 @@ def spec(run: Run, folder: Path, case: Case, prompts: int = PROMPTS) -> Spec:
         epsilon=0.2,
         micro=32,
         examples=[[e.prompt, e.completion] for e in worked],
-        batch=256 if case.kind == "evaluate" else 16,
+        batch=512 if case.kind == "evaluate" else 16,
     )
 
 
