@@ -115,6 +115,7 @@ def spec(run: Run, folder: Path, case: Case, prompts: int = PROMPTS) -> Spec:
         micro=32,
         examples=[[e.prompt, e.completion] for e in worked],
         batch=512 if case.kind == "evaluate" else 16,
+        steps=len(worked) // 16 if case.kind == "sft" else 1,  # whole epochs: ours sorts rows by length
     )
 
 

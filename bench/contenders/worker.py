@@ -39,6 +39,7 @@ class Spec(TypedDict):
     micro: int  # rows that go through the forward and backward pass together
     examples: list[list[list[int]]]  # for sft: a prompt's ids and a completion's, one batch a repeat
     batch: int  # for sft: examples a step
+    steps: int  # how often the work is done a repeat; seconds and counts are means over these
 
 
 class Done(TypedDict):
@@ -90,9 +91,15 @@ def serve(make: dict[str, Callable[[Spec], Once]], about: dict[str, str]) -> Non
     os.dup2(2, 1)
     spec: Spec = json.loads(Path(sys.argv[1]).read_text())
     began = time.perf_counter()
-    once = make[spec["kind"]](spec)
+    once, steps = make[spec["kind"]](spec), spec["steps"]
+
+    def several(repeat: int) -> Done:
+        done = [once(repeat * steps + i) for i in range(steps)]
+        rows, tokens = (sum(d[name] for d in done) // steps for name in ("rows", "tokens"))
+        return {"rows": rows, "tokens": tokens, "longest": max(d["longest"] for d in done)}
+
     for repeat in range(WARM_UP):
-        once(repeat)
+        several(repeat)
 
     def say(row: dict[str, Any]) -> None:
         out.write(json.dumps(row) + "\n")
@@ -102,6 +109,6 @@ def serve(make: dict[str, Callable[[Spec], Once]], about: dict[str, str]) -> Non
         if line.strip() != "go":
             break
         began = time.perf_counter()
-        done = once(repeat)
-        say({"seconds": time.perf_counter() - began, **done})
+        done = several(repeat)
+        say({"seconds": (time.perf_counter() - began) / steps, **done})
     os._exit(0)  # a training loop that waits in its `pause` would keep the process
