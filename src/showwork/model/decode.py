@@ -105,11 +105,11 @@ def decode(
 
     `state` is `nnx.state(model)` of a model of that structure, on the devices over which the rows are to be
     spread. Greedy at temperature 0; at most `how.max_tokens` ids a row. `at_once` is how many rows are
-    decoded side by side (all of them by default); the others wait, with `refill` for a free place in a batch
-    and without for a batch of their own (which one is the processor's business by default). `on_chunk` gets
-    the rows as far as they are after each chunk; `on_done` each row once, with its number (in the prompts'
-    order, samples side by side), while later chunks are computed, in the same order every time. What they
-    raise ends the decoding.
+    decoded side by side (all of them by default); the others wait, with `refill` (which an accelerator does
+    by default) for a free place in a batch and without for a batch of their own. `on_chunk` gets the rows as
+    far as they are after each chunk; `on_done` each row once, with its number (in the prompts' order, samples
+    side by side), while later chunks are computed, in the same order every time. What they raise ends the
+    decoding.
     """
     chunks = -(-how.max_tokens // CHUNK)
     wanted = len(prompts) * n
@@ -122,13 +122,10 @@ def decode(
     refill = jax.default_backend() != "cpu" if refill is None else refill
     together = len(prompts) if refill else max(side, at_once // n)  # prompts whose batches are side by side
     waves = [range(at, min(at + together, len(prompts))) for at in range(0, len(prompts), together)]
+    most = at_once // side if refill else None
     queues = [
-        [
-            _Batch(graph, state, prompts, wave[lane::side], n, how.seed, pad, at_once // side)
-            for wave in waves
-            if wave[lane::side]
-        ]
-        for lane in range(side)
+        [_Batch(graph, state, prompts, part, n, how.seed, pad, most) for part in parts if part]
+        for parts in ([wave[lane::side] for wave in waves] for lane in range(side))
     ]
 
     rows: list[Decoded | None] = [None] * wanted  # those that are done
@@ -194,7 +191,7 @@ class _Turn:
 
 class _Batch:
     """The rows of one batch, `n` for each of some prompts. `rows` says which of all prompts' rows each is
-    (-1: none)."""
+    (-1: none); `at_once` of them have a place at the same time (None: all)."""
 
     def __init__(
         self,
@@ -205,7 +202,7 @@ class _Batch:
         n: int,
         seed: int,
         pad: int,
-        at_once: int,
+        at_once: int | None,
     ):
         self.graph, self.state, self.pad, self.seed = graph, state, pad, np.uint32(seed & 0xFFFFFFFF)
         self.prompts, self.groups, self.n = prompts, len(some), n
@@ -214,7 +211,7 @@ class _Batch:
         self.length = prompt_length(own) if n > 1 else _rounded(max(map(len, own)), _ALONE_BUCKET)
         self.wanted = [p * n + sample for p in some for sample in range(n)]
         self.next = 0  # of the wanted rows
-        size = _bucket(min(at_once, len(self.wanted)))
+        size = _bucket(min(at_once or len(self.wanted), len(self.wanted)))
         self.rows = np.full(size, -1)
         self.made = np.zeros(size, np.int32)  # tokens of each
         self.shift = np.zeros(size, np.int32)  # a slot's position is the slot plus the row's shift

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import flax.struct
@@ -108,20 +109,16 @@ def padded_lengths(longest: Sequence[int]) -> list[int]:
     """
     count = Counter(-(-n // _TILE) * _TILE for n in longest)
     tops = sorted(count)
-    # least[k]: positions of the first lengths, padded to at most so many different ones, and these
-    least: list[tuple[int, list[int]]] = [(0, [])]
-    for end in range(1, len(tops) + 1):
-        least.append((sum(count[n] for n in tops[:end]) * tops[end - 1], [tops[end - 1]]))
-    for _ in range(_SHAPES - 1):
-        longer = [least[0]]
-        for end in range(1, len(tops) + 1):
-            ways = [least[end]]
-            for start in range(1, end):
-                more = sum(count[n] for n in tops[start:end]) * tops[end - 1]
-                ways.append((least[start][0] + more, [*least[start][1], tops[end - 1]]))
-            longer.append(min(ways, key=lambda way: way[0]))
-        least = longer
-    return least[-1][1]
+    before = [0, *accumulate(count[n] for n in tops)]
+    best: list[tuple[float, list[int]]] = [(0, []), *[(math.inf, [])] * len(tops)]
+    for _ in range(_SHAPES):  # best[end]: positions of the first lengths padded to that many, and these
+        longer = best[:1]
+        for end, top in enumerate(tops, 1):
+            ways = [best[start][0] + (before[end] - before[start]) * top for start in range(end)]
+            start = ways.index(min(ways))
+            longer.append((ways[start], [*best[start][1], top]))
+        best = longer
+    return best[-1][1]
 
 
 def _length(row: Example) -> int:
