@@ -56,6 +56,8 @@ class Attention(tunix.Attention):
     [past*kv, keys, width] (as the products want them): one entry for each row, or one for several
     neighbouring rows that share it. With `own` of the same form, the keys and values of this call are written
     into it at `at`, and it is what is attended to and returned; without, they are returned as they are.
+    Where it is `plain`, nothing (an adapter) reaches into its projections, and they are products of matrices:
+    what XLA's CPU backend makes of the einsums it turns around afterwards, which takes longer than they do.
     """
 
     def __init__(self, config: Config, local: bool, *, rngs: nnx.Rngs, plain: bool = False):
@@ -132,6 +134,7 @@ class Attention(tunix.Attention):
         """Queries, keys and values; of a plain model with one product."""
         if self.plain:
             held = [self.qkv_einsum.w] if self.use_qkv_einsum else [self.q_einsum.w, self.kv_einsum.w]
+            # One [heads, width, head] for the queries, the keys and the values each.
             heads = [one for w in held for one in w.get_value().reshape(-1, *w.shape[-3:])]
             columns = [w.swapaxes(0, 1).reshape(w.shape[1], -1) for w in heads]
             ends = np.cumsum([w.shape[1] for w in columns])
@@ -169,6 +172,8 @@ def turned(x: Float[Array, "*batch long short"]) -> Float[Array, "*batch long sh
 
 
 def _turned_back(_: None, gradient: Array) -> tuple[Array]:
+    if jax.default_backend() != "cpu":
+        return (gradient,)
     return (jax.lax.optimization_barrier(gradient.swapaxes(-1, -2)).swapaxes(-1, -2),)
 
 

@@ -144,7 +144,7 @@ class Machine:
 def room(slots: int) -> int:
     """Positions that the past has room for when it holds so many (`model/past.py` has the same; a test)."""
     power = max(_LEAST, 1 << (slots - 1).bit_length())
-    return power * 3 // 4 if power > _LEAST and slots <= power * 3 // 4 else power
+    return power * 3 // 4 if power > 2 * _LEAST and slots <= power * 3 // 4 else power
 
 
 def bucket(rows: int) -> int:
