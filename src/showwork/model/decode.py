@@ -51,7 +51,7 @@ from showwork.types import Sampling
 
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _ALONE_BUCKET = 16  # those of prompts that are read by one row only
-_PREFILLED = 32  # prompts at a time: several times as many leave the caches and take more time each
+_PREFILLED = 32  # prompts at a time: on a processor four times as many take a third longer each
 _FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 _FREE = 4  # rows that wait get their places when one in so many is free
 
