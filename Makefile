@@ -13,7 +13,7 @@ RECIPE ?= recipes/tiny.yaml
 .PHONY: run test test-full check format bench chaos endurance lock clean
 
 run: $(READY)
-	$(BIN)/showwork run $(RECIPE)
+	$(BIN)/everystep run $(RECIPE)
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder

@@ -36,19 +36,19 @@ from jax.errors import JaxRuntimeError
 from tunix.models.gemma3.model import RematConfig
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from showwork.model.chunk import structure
-from showwork.model.config import Config
-from showwork.model.decode import decode
-from showwork.model.gemma import Gemma
-from showwork.model.known import shape_of
-from showwork.model.lora import add_lora, merged
-from showwork.model.past import at_most
-from showwork.model.tiny import fresh
-from showwork.train.engine import keep_base
-from showwork.train.ledger import Ledger
-from showwork.train.loss import Examples, policy_loss, reference
-from showwork.train.optimizer import adapter_optimizer
-from showwork.types import Sampling
+from everystep.core.types import Sampling
+from everystep.model.chunk import structure
+from everystep.model.config import Config
+from everystep.model.decode import decode
+from everystep.model.gemma import Gemma
+from everystep.model.io.known import shape_of
+from everystep.model.kv_cache import at_most
+from everystep.model.lora import add_lora, merged
+from everystep.model.tiny import fresh
+from everystep.train.engine import keep_base
+from everystep.train.loss import Examples, policy_loss, reference
+from everystep.train.optimizer import adapter_optimizer
+from everystep.train.timing import Ledger
 
 PROMPT, REPEATS = 128, 3
 PROMPTS, GROUP, MICRO = 16, 8, 4  # of a GRPO step; MICRO prompts go through the backward pass together
@@ -113,9 +113,7 @@ def prompts(config: Config, count: int) -> list[list[int]]:
     return rng.integers(10, config.num_embed - 10, (count, PROMPT)).tolist()
 
 
-def decoding(
-    model: Gemma, config: Config, rows: list[int], new: int, theirs: dict[int, float | None]
-) -> None:
+def decoding(model: Gemma, config: Config, rows: list[int], new: int, theirs: dict[int, float | None]) -> None:
     """Tokens a second at each number of rows, beside the roof and transformers."""
     graph, state = structure(model), nnx.state(model)
     weights = sum(x.nbytes for x in jax.tree.leaves(state))
@@ -144,9 +142,7 @@ def step(model: Gemma, config: Config, new: int) -> None:
     asked = prompts(config, PROMPTS)
     how = Sampling(temperature=1.0, max_tokens=new)
     graph = structure(model)
-    spent = {
-        "rollout": median(lambda: len(decode(graph, merged(policy), asked, GROUP, how, pad=PAD, ends=NEVER)))
-    }
+    spent = {"rollout": median(lambda: len(decode(graph, merged(policy), asked, GROUP, how, pad=PAD, ends=NEVER)))}
     rows = MICRO * GROUP
     left = np.repeat(np.array(asked[:MICRO], np.int32), GROUP, axis=0)
     completions = rng.integers(10, config.num_embed - 10, (rows, new)).astype(np.int32)
@@ -161,9 +157,7 @@ def step(model: Gemma, config: Config, new: int) -> None:
     keep_base(trainer, lambda: 1e-6, Ledger())
     loss_of = SimpleNamespace(temperature=1.0, epsilon=0.2, beta=0.03)
     trainer.with_gen_model_input_fn(lambda x: {"train_example": x})
-    trainer.with_loss_fn(
-        lambda m, train_example: policy_loss(m, train_example, loss_of, PAD, 1), has_aux=True
-    )
+    trainer.with_loss_fn(lambda m, train_example: policy_loss(m, train_example, loss_of, PAD, 1), has_aux=True)
     zeros = jnp.zeros(completions.shape, jnp.float32)
     make: Any = Examples
     batch = make(
@@ -214,9 +208,7 @@ def transformers(config: Config, rows: list[int], new: int) -> dict[int, float |
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gemma-3-1b")
     parser.add_argument("--rows", default="8,32,64,128,256,512")
     parser.add_argument("--new", type=int, default=256, help="tokens of a completion")

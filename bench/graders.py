@@ -1,6 +1,6 @@
 """Answer graders side by side on the adversarial answer cases: right, false positives, false negatives, time.
 
-    python bench/graders.py [--cases tests/cases/answers | ../shared/cases] [--every 1] [--only showwork …]
+    python bench/graders.py [--cases tests/cases/answers | ../shared/cases] [--every 1] [--only everystep …]
 
 The graders are ours, Math-Verify (with both sides in `\\boxed{}` and without), and the graders and reward
 functions that come with Tunix: `math_utils` (what `math_rewards` is made of), and the reward functions of
@@ -27,15 +27,13 @@ PATIENCE = 20.0  # seconds a call
 
 
 def ours() -> Grader:
-    from showwork.types import Kind
-    from showwork.verify.answers import same_answer
+    from everystep.core.types import Kind
+    from everystep.verify.answers import same_answer
 
     def grade(row: Row) -> bool:
         kind = Kind(row["kind"]) if row.get("kind") else None
         choices, aliases = tuple(row.get("choices", ())), tuple(row.get("aliases", ()))
-        found = same_answer(
-            row["pred"], row["gold"], kind, unit=row.get("unit"), choices=choices, aliases=aliases
-        )
+        found = same_answer(row["pred"], row["gold"], kind, unit=row.get("unit"), choices=choices, aliases=aliases)
         return found.verdict.right
 
     return grade
@@ -74,7 +72,7 @@ def tunix_gsm8k(name: str, full: float) -> Grader:
 
 
 GRADERS: dict[str, Callable[[], Grader]] = {
-    "showwork": ours,
+    "everystep": ours,
     "math-verify": lambda: math_verify(False),
     "math-verify, boxed": lambda: math_verify(True),
     "tunix math_utils": tunix_math_utils,
@@ -140,9 +138,7 @@ def _case(row: Row) -> Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare answer graders.")
-    parser.add_argument(
-        "--cases", type=Path, default=Path(__file__).parents[1] / "tests" / "cases" / "answers"
-    )
+    parser.add_argument("--cases", type=Path, default=Path(__file__).parents[1] / "tests" / "cases" / "answers")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th case")
     parser.add_argument("--only", nargs="*", default=list(GRADERS))
     args = parser.parse_args()

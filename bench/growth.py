@@ -2,7 +2,7 @@
 
     python bench/growth.py [RUN] [--only prompts,devices] [--repeats 5] [--json FILE]
 
-RUN is a finished run of recipes/tiny.yaml, as in `bench/speed.py`, whose contender "showwork" does the work
+RUN is a finished run of recipes/tiny.yaml, as in `bench/speed.py`, whose contender "everystep" does the work
 here too. One thing changes in each series, from 16 prompts of 8 completions of at most 128 tokens on one
 device: `prompts`; `group`, where prompts times completions stays 128; `length`, where every row runs to the
 end; and `devices`, which are virtual ones of the CPU (XLA makes them), so that they share its cores: what
@@ -24,7 +24,7 @@ from typing import Any
 from contenders.worker import Spec
 from speed import Case, Contender, exported, spec
 
-from showwork.run import Run, read_run
+from everystep.core.run import Run, read_run
 
 KINDS = ("rollout", "grpo")
 ROWS, GROUP, LENGTH = 128, 8, 128
@@ -59,7 +59,7 @@ def measured(given: Spec, devices: int, repeats: int, scratch: Path) -> list[Any
     file = scratch / "spec.json"
     file.write_text(json.dumps(given))
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    contender = Contender("showwork", file, scratch / "log", {"XLA_FLAGS": flags.strip()})
+    contender = Contender("everystep", file, scratch / "log", {"XLA_FLAGS": flags.strip()})
     try:
         return [contender.go() for _ in range(repeats)]
     finally:
@@ -67,9 +67,7 @@ def measured(given: Spec, devices: int, repeats: int, scratch: Path) -> list[Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/tiny"))
     parser.add_argument("--only", help="series, comma-separated")
     parser.add_argument("--repeats", type=int, default=5)

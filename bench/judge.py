@@ -19,10 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from showwork import recipe
-from showwork.score.endpoint import Endpoint, open_line
-from showwork.score.rubric import load_rubric, schema, system_prompt, user_prompt
-from showwork.types import Prompt, Sampling
+from everystep.core import recipe
+from everystep.core.types import Prompt, Sampling
+from everystep.score.endpoint import Endpoint, open_line
+from everystep.score.rubric import load_rubric, schema, system_prompt, user_prompt
 
 CRITERIA = ("reasoning_quality", "coherence", "step_clarity")
 
@@ -41,9 +41,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sec
         "usage": usage,
     }
     body = json.dumps(tree).encode()
-    head = (
-        f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-    )
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     try:
         while True:
             asked = await reader.readuntil(b"\r\n\r\n")
@@ -96,9 +94,7 @@ def measured(at: Endpoint, asked: list[Prompt]) -> tuple[int, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=640)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=1.0)

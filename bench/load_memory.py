@@ -27,7 +27,7 @@ SHAPES = {
 CHILD = """
 import json, re, sys, time
 from pathlib import Path
-from showwork.model.load import load
+from everystep.model.io.load import load
 import jax
 
 def kilobytes(key):
@@ -48,9 +48,9 @@ print(json.dumps({"grew": (kilobytes("VmHWM") - before) * 1024, "model": size, "
 
 def make(folder: Path, shape: str, parts: int) -> tuple[int, int]:
     """Write the checkpoint in bfloat16; the bytes of all its files and of the largest."""
-    from showwork.model.config import Config, config_json
-    from showwork.model.layout import layout
-    from showwork.model.load import TINY
+    from everystep.model.config import Config, config_json
+    from everystep.model.io.layout import layout
+    from everystep.model.io.load import TINY
 
     s = SHAPES[shape]
     config = Config(

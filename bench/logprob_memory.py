@@ -18,7 +18,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from showwork.plan.memory import ACCELERATOR, kept
+from everystep.forecast.memory import ACCELERATOR, kept
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = ACCELERATOR
@@ -33,10 +33,10 @@ from tunix.rl.algo_core import grpo_loss_fn
 from tunix.rl.common import TrainExample
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from showwork.model.known import KNOWN
-from showwork.model.lora import MODULES
-from showwork.plan.work import shape_from
-from showwork.train.footprint import footprint, shape
+from everystep.forecast.work import shape_from
+from everystep.model.io.known import KNOWN
+from everystep.model.lora import MODULES
+from everystep.train.footprint import footprint, shape
 
 GOAL = 1 / 6
 
@@ -112,12 +112,8 @@ def stock(model: str, rows: int, prompt: int, completion: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--model", default="gemma-3-1b", choices=[k for k in KNOWN if k.startswith("gemma-3")]
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gemma-3-1b", choices=[k for k in KNOWN if k.startswith("gemma-3")])
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--completion", type=int, default=768)
@@ -127,10 +123,7 @@ def main() -> int:
     size = {"kind": "grpo", "rows": args.rows, "length": args.prompt, "last": args.completion, "group": 1}
     further = 4 * kept(size, shape_from(shape(config)), 1) * (config.num_layers - LAYERS)
     mine, theirs = ours(*sizes) + further, stock(*sizes) + further
-    print(
-        f"{args.model}, {args.rows} rows x ({args.prompt} + {args.completion}) tokens, "
-        f"{config.num_layers} layers"
-    )
+    print(f"{args.model}, {args.rows} rows x ({args.prompt} + {args.completion}) tokens, {config.num_layers} layers")
     print(f"temporary memory, stock loss: {theirs / 1e9:6.2f} GB")
     print(f"temporary memory, ours:       {mine / 1e9:6.2f} GB")
     print(f"ratio {mine / theirs:.3f}, goal at most {GOAL:.3f}; {time.monotonic() - began:.0f} s")

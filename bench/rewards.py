@@ -5,7 +5,7 @@ structure rewards as other projects have them.
 
 Speed: groups of eight completions of distinct worked tasks (right, wrong, with slips, padded, malformed), and
 where the public data is, GSM8K's test solutions; grading and scoring are timed apart, each text once. Memory:
-rows of `showwork score`, made as they are read; the process's peak after a tenth of them and after all.
+rows of `everystep score`, made as they are read; the process's peak after a tenth of them and after all.
 
 The other structure rewards are written here from their projects' descriptions, not copied: what open-r1's
 "reasoning steps" reward, TRL's "think format" reward and a published counter of lines and transition words
@@ -20,18 +20,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from showwork.data.gsm8k import load as gsm8k
-from showwork.data.sources import SOURCES
-from showwork.recipe import WorkedSource
-from showwork.score.attacks import Honest, honest, suite, written
-from showwork.score.attacks import hacks as all_hacks
-from showwork.score.files import score_file
-from showwork.score.groups import score_groups
-from showwork.score.mix import Mix, read_mix
-from showwork.score.structure import looping, structure
-from showwork.trace import gold, render
-from showwork.types import Completion, Graded, Reward, Task
-from showwork.verify.grade import grade
+from everystep.core.recipe import WorkedSource
+from everystep.core.trace import gold, render
+from everystep.core.types import Completion, Graded, Reward, Task
+from everystep.data.gsm8k import load as gsm8k
+from everystep.data.sources import SOURCES
+from everystep.score.attacks import Honest, honest, suite, written
+from everystep.score.attacks import hacks as all_hacks
+from everystep.score.files import score_file
+from everystep.score.groups import score_groups
+from everystep.score.mix import Mix, read_mix
+from everystep.score.structure import looping, structure
+from everystep.verify.grade import grade
 
 GROUP = 8
 
@@ -141,8 +141,7 @@ def marks_and_bullets(graded: Graded) -> float | None:
 def tags_in_place(graded: Graded) -> float | None:
     """TRL, "think format": 1 if the reasoning block comes first, then the answer, whatever they hold."""
     return float(
-        re.match(r"^<reasoning>.*?</reasoning>\s*<answer>.*?</answer>$", graded.completion.text, re.S)
-        is not None
+        re.match(r"^<reasoning>.*?</reasoning>\s*<answer>.*?</answer>$", graded.completion.text, re.S) is not None
     )
 
 
@@ -159,11 +158,9 @@ def side_by_side(tasks: Sequence[Honest]) -> None:
         "open-r1 style: marks, bullets, words": marks_and_bullets,
         "TRL style: tags in place": tags_in_place,
         "lines and transition words": lines_and_words,
-        "showwork: structure": structure,
+        "everystep: structure": structure,
     }
-    print(
-        f"\n{'reward':<38} {'hacks above':>11} {'as high':>8}   honest right  wrong  best hack (wrong answer)"
-    )
+    print(f"\n{'reward':<38} {'hacks above':>11} {'as high':>8}   honest right  wrong  best hack (wrong answer)")
     names: list[tuple[str, Mix]] = [(n, Mix({"own": 1.0}, parts={"own": f})) for n, f in alone.items()]
     names += [(f"mix: {n}", read_mix(n)) for n in ("composite", "rubric", "verified")]
     for name, mix in names:
@@ -182,9 +179,7 @@ def _mean(tasks: Sequence[Honest], mix: Mix, which: Callable[[Honest], Graded]) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--completions", type=int, default=4_000)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--tasks", type=int, default=20)

@@ -7,7 +7,7 @@ RUN is a finished run of recipes/tiny.yaml (`make run`; runs/tiny without): its 
 exported, is the checkpoint that every contender loads, so that completions have the lengths that a trained
 policy gives them; its dev tasks are the prompts. Where a case says "to the end" nothing ends a completion.
 Each contender is a process of its own, warmed up first; the repeats are interleaved, one contender at a time,
-the others idle. All get the allocator's settings that the command gives itself (`showwork/__main__.py`).
+the others idle. All get the allocator's settings that the command gives itself (`everystep/__main__.py`).
 Printed are medians of seconds with the least and the most, and ratios of medians; nothing is compared over
 two invocations. What needs torch runs in an environment of its own (`make build/trl/.ready`).
 
@@ -33,28 +33,28 @@ from typing import Any
 
 from contenders.worker import Done, Spec
 
-from showwork.__main__ import ALLOCATOR
-from showwork.model.tokenizer import load_tokenizer
-from showwork.policies import tasks_of
-from showwork.record import task_row
-from showwork.run import Run, read_run
-from showwork.trace import prompt
-from showwork.train.sft import examples
+from everystep.__main__ import ALLOCATOR
+from everystep.core.record import task_row
+from everystep.core.run import Run, read_run
+from everystep.core.trace import prompt
+from everystep.model.tokenizer import load_tokenizer
+from everystep.train.policies import tasks_of
+from everystep.train.sft import examples
 
 HERE = Path(__file__).parent
 OWN = Path(sys.executable)
 TRL = HERE.parent / "build" / "trl" / "bin" / "python"  # `make build/trl/.ready`
 PEERS = {  # what a contender is called: its file, its interpreter
-    "showwork": ("ours.py", OWN),
+    "everystep": ("ours.py", OWN),
     "tunix": ("tunix_stock.py", OWN),
     "transformers": ("hugging_face.py", TRL),
     "trl": ("trl_grpo.py", TRL),
 }
 AGAINST = {  # who has what
-    "rollout": ("showwork", "tunix", "transformers"),
-    "evaluate": ("showwork", "transformers"),
-    "grpo": ("showwork", "tunix", "trl"),
-    "sft": ("showwork", "tunix", "transformers"),
+    "rollout": ("everystep", "tunix", "transformers"),
+    "evaluate": ("everystep", "transformers"),
+    "grpo": ("everystep", "tunix", "trl"),
+    "sft": ("everystep", "tunix", "transformers"),
 }
 GOALS = {"rollout": (3.0, 1.3), "evaluate": (4.0, None), "grpo": (2.5, 1.2), "sft": (1.5, None)}
 
@@ -160,9 +160,7 @@ class Contender:
             self.process.kill()
 
 
-def contest(
-    run: Run, folder: Path, case: Case, names: Sequence[str], repeats: int, scratch: Path
-) -> dict[str, Any]:
+def contest(run: Run, folder: Path, case: Case, names: Sequence[str], repeats: int, scratch: Path) -> dict[str, Any]:
     """The repeats of a case, by contender."""
     given = scratch / f"{case.kind}-{case.worst}.json"
     given.write_text(json.dumps(spec(run, folder, case)))
@@ -182,15 +180,15 @@ def contest(
 
 def table(case: Case, result: dict[str, Any]) -> list[str]:
     """The case's rows: seconds (least to most), completion tokens a second, and how many times ours."""
-    ours = statistics.median(r["seconds"] for r in result["showwork"]["repeats"])
+    ours = statistics.median(r["seconds"] for r in result["everystep"]["repeats"])
     lines = []
     for name, one in result.items():
         seconds = [r["seconds"] for r in one["repeats"]]
         done: list[Done] = one["repeats"]
         rate = statistics.median(d["tokens"] / s for d, s in zip(done, seconds, strict=True))
         mean = statistics.mean(d["tokens"] / d["rows"] for d in done)
-        ratio = "" if name == "showwork" else f"{statistics.median(seconds) / ours:.2f}x"
-        goal = "" if name == "showwork" or case.goal is None else f"goal {case.goal}"
+        ratio = "" if name == "everystep" else f"{statistics.median(seconds) / ours:.2f}x"
+        goal = "" if name == "everystep" or case.goal is None else f"goal {case.goal}"
         lines.append(
             f"{case.name:20} {name:13} {statistics.median(seconds):7.2f} s"
             f" ({min(seconds):.2f} to {max(seconds):.2f})  {rate:7.0f} tokens/s"
@@ -201,15 +199,13 @@ def table(case: Case, result: dict[str, Any]) -> list[str]:
 
 def exported(run: Path, scratch: Path) -> Path:
     """The run's trained policy as a Hugging Face folder."""
-    command = [OWN, "-m", "showwork", "export", run, "--format", "hf", "--out", scratch / "export", "--quiet"]
+    command = [OWN, "-m", "everystep", "export", run, "--format", "hf", "--out", scratch / "export", "--quiet"]
     subprocess.run([str(c) for c in command], check=True)
     return scratch / "export" / "hf"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/tiny"))
     parser.add_argument("--only", help="kinds, comma-separated")
     parser.add_argument("--without", default="", help="contenders to leave out, comma-separated")

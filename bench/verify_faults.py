@@ -26,10 +26,10 @@ from pathlib import Path
 
 from verify_gsm8k import NOTE, solutions
 
-from showwork.trace import gold, render
-from showwork.types import Finding, Kind, Process, Task
-from showwork.verify.arithmetic import evaluate, tokenize
-from showwork.verify.grade import check
+from everystep.core.trace import gold, render
+from everystep.core.types import Finding, Kind, Process, Task
+from everystep.verify.arithmetic import evaluate, tokenize
+from everystep.verify.grade import check
 
 COUNTED = set(Finding) - {Finding.UNUSED}
 LEFT_OUT: Counter[str] = Counter()
@@ -53,9 +53,7 @@ def noted(lines: list[str]) -> list[tuple[int, re.Match[str]]]:
     for i, line in enumerate(lines):
         for m in EQUATION.finditer(line):
             left, right = m.groups()
-            if re.search(r"\d\s*[-+*/(]", left) and re.match(
-                re.escape(right) + r"(?![\d.,])", line[m.end() :]
-            ):
+            if re.search(r"\d\s*[-+*/(]", left) and re.match(re.escape(right) + r"(?![\d.,])", line[m.end() :]):
                 found.append((i, m))
     return found
 

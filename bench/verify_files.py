@@ -1,4 +1,4 @@
-"""Rows a second through `showwork grade -` and `showwork check -`: real processes between pipes.
+"""Rows a second through `everystep grade -` and `everystep check -`: real processes between pipes.
 
     python bench/verify_files.py [--rows 10000] [--data ../shared/data/gsm8k]
 
@@ -19,9 +19,9 @@ import sys
 import time
 from pathlib import Path
 
-from showwork.data import worked
-from showwork.trace import gold, render
-from showwork.types import Kind, Task
+from everystep.core.trace import gold, render
+from everystep.core.types import Kind, Task
+from everystep.data import worked
 
 
 def tasks(data: Path, count: int) -> tuple[str, list[Task]]:
@@ -40,7 +40,7 @@ def tasks(data: Path, count: int) -> tuple[str, list[Task]]:
 
 def measure(arguments: list[str], given: str, rows: int) -> str:
     """One process over all rows, as a line of the table."""
-    command = [sys.executable, "-m", "showwork", *arguments, "-", "--json"]
+    command = [sys.executable, "-m", "everystep", *arguments, "-", "--json"]
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, input=given, capture_output=True, text=True, encoding="utf-8", check=True)
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -48,7 +48,7 @@ def measure(arguments: list[str], given: str, rows: int) -> str:
     if len(written) != rows or any("error" in row for row in written):
         raise SystemExit(f"{len(written)} rows came back, or some with an error")
     cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    name = "showwork " + " ".join(arguments)
+    name = "everystep " + " ".join(arguments)
     return f"| `{name} -` | {cpu:.2f} | {rows / cpu:,.0f} | {wall:.2f} | {rows / wall:,.0f} |"
 
 
@@ -60,14 +60,8 @@ def main() -> None:
     what, given = tasks(args.data, args.rows)
     traces = [render(gold(task)) for task in given]
     answers = [{"id": i, "prediction": t.answer, "gold": t.answer} for i, t in enumerate(given)]
-    wholes = [
-        {"id": i, "prediction": x, "gold": t.answer}
-        for i, (t, x) in enumerate(zip(given, traces, strict=True))
-    ]
-    checks = [
-        {"id": i, "question": t.question, "trace": x}
-        for i, (t, x) in enumerate(zip(given, traces, strict=True))
-    ]
+    wholes = [{"id": i, "prediction": x, "gold": t.answer} for i, (t, x) in enumerate(zip(given, traces, strict=True))]
+    checks = [{"id": i, "question": t.question, "trace": x} for i, (t, x) in enumerate(zip(given, traces, strict=True))]
     python, machine = platform.python_version(), platform.machine()
     print(f"{args.rows} rows of {what}; Python {python}, {os.cpu_count()} CPUs, {machine}\n")
     print("| command | CPU s | rows a CPU second | wall s | rows a second |\n|---|---|---|---|---|")

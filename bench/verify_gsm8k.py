@@ -16,9 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from showwork.types import Check, Finding, Step, Trace, Truth
-from showwork.verify.arithmetic import NUM, OP, evaluate, tokenize
-from showwork.verify.steps import verify
+from everystep.core.types import Check, Finding, Step, Trace, Truth
+from everystep.verify.arithmetic import NUM, OP, evaluate, tokenize
+from everystep.verify.steps import verify
 
 NOTE = re.compile(r"<<(.*?)>>")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from showwork.verify.grade import grade  # noqa: E402
+from everystep.verify.grade import grade  # noqa: E402
 from test_grade import HOSTILE, TASK, completion, trace  # noqa: E402
 
 TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
@@ -50,9 +50,7 @@ MORE = {
 }
 for many in (1, 700):
     for order in itertools.permutations(range(4)):
-        MORE[f"tags {''.join(map(str, order))} x {many}"] = (
-            " 3 * 12 = 36 ".join(TAGS[i] for i in order) * many
-        )
+        MORE[f"tags {''.join(map(str, order))} x {many}"] = " 3 * 12 = 36 ".join(TAGS[i] for i in order) * many
 
 
 def main() -> int:

@@ -28,11 +28,11 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from rich.console import Console
 from rich.text import Text
 
-from showwork.files import read_json
-from showwork.run import Run, read_run
-from showwork.show.report import page
-from showwork.show.report_data import Findings, read_findings
-from showwork.types import Task, Truth
+from everystep.core.files import read_json
+from everystep.core.run import Run, read_run
+from everystep.core.types import Task, Truth
+from everystep.show.report import page
+from everystep.show.report_data import Findings, read_findings
 
 IMAGES = (
     "report-light.png",
@@ -118,9 +118,7 @@ def question(found: Findings) -> Task:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    path = next(
-        (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
-    )
+    path = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
     if path is None:
         raise ValueError("Chromium is not installed (Debian: apt-get install chromium)")
     with sync_playwright() as driver:
@@ -168,10 +166,10 @@ def report_shots(browser: Browser, found: Findings) -> Iterator[Shot]:
 
 
 def terminal_shot(browser: Browser, run: Run) -> Shot:
-    """What `showwork show` writes to a terminal, drawn by rich."""
+    """What `everystep show` writes to a terminal, drawn by rich."""
     environment = os.environ | {"COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     root = run.root.resolve()
-    words = ["showwork", "show", root.name, "--examples", "1"]
+    words = ["everystep", "show", root.name, "--examples", "1"]
     done = subprocess.run(
         [sys.executable, "-m", *words],
         env=environment,
@@ -181,7 +179,7 @@ def terminal_shot(browser: Browser, run: Run) -> Shot:
         check=False,
     )
     if done.returncode:
-        raise ValueError(f"showwork show: {done.stderr.strip()}")
+        raise ValueError(f"everystep show: {done.stderr.strip()}")
     shown = Text.from_ansi(done.stdout.strip("\n"))
     with open(os.devnull, "w") as nowhere:
         console = Console(width=COLUMNS, record=True, file=nowhere, force_terminal=True)
@@ -216,8 +214,8 @@ def playground_shots(browser: Browser, run: Run, task: Task) -> Iterator[Shot]:
 
 @contextmanager
 def playground(root: Path) -> Iterator[str]:
-    """`showwork play`, on this machine only; its address."""
-    command = [sys.executable, "-m", "showwork", "play", str(root), "--seconds", str(PATIENCE // 1000)]
+    """`everystep play`, on this machine only; its address."""
+    command = [sys.executable, "-m", "everystep", "play", str(root), "--seconds", str(PATIENCE // 1000)]
     with subprocess.Popen([*command, "--quiet"], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -273,9 +271,7 @@ def small(name: str, png: bytes) -> bytes:
         full = image.convert("RGB")
     wide = full.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     pixels = np.asarray(full).reshape(-1, 3)
-    packed, at, counts = np.unique(
-        pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True, return_counts=True
-    )
+    packed, at, counts = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True, return_counts=True)
     colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1)
     palette = np.concatenate(
         [colours[np.argsort(-counts, kind="stable")[:EXACT]], np.reshape(wide.getpalette() or [], (-1, 3))]

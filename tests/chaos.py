@@ -46,7 +46,7 @@ SMALL = [
 
 
 def start(folder: Path, settings: Sequence[str] = SMALL) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", *settings]
+    command = [sys.executable, "-m", "everystep", "run", "recipes/tiny.yaml", *settings]
     command += ["--dir", str(folder), "--quiet"]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

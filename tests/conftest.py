@@ -19,8 +19,8 @@ CACHE = Path(__file__).resolve().parents[1] / ".cache" / os.environ.get("PYTEST_
 os.environ["XDG_CACHE_HOME"] = str(CACHE)
 
 # The same examples every time: a test that fails must fail again.
-settings.register_profile("showwork", derandomize=True, deadline=None, max_examples=200, database=None)
-settings.load_profile("showwork")
+settings.register_profile("everystep", derandomize=True, deadline=None, max_examples=200, database=None)
+settings.load_profile("everystep")
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = ("test_stages", "test_grpo", "test_export", "test_decode", "test_sft", "test_checkpoints")

@@ -62,7 +62,7 @@ def main() -> int:
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (chosen.keep or Path(temporary)) / "run"
-        command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", *SMALL]
+        command = [sys.executable, "-m", "everystep", "run", "recipes/tiny.yaml", *SMALL]
         command += [f"grpo.steps={chosen.steps}", "--dir", str(folder), "--quiet"]
         process = subprocess.Popen(command, cwd=ROOT)  # the command starts itself again in the same process
         seen: list[tuple[int, float, int, int]] = []

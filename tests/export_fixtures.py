@@ -9,12 +9,12 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from everystep.core import recipe as recipes
+from everystep.core.recipe import Recipe
+from everystep.core.run import Run, open_run
+from everystep.model.io.load import save
+from everystep.model.lora import adapter, save_adapter
 from model_fixtures import lora, micro, tokenizer_model
-from showwork import recipe as recipes
-from showwork.model.load import save
-from showwork.model.lora import adapter, save_adapter
-from showwork.recipe import Recipe
-from showwork.run import Run, open_run
 
 RANK, ALPHA = 4, 8.0  # of `model_fixtures.lora`
 
@@ -60,9 +60,7 @@ def arrays(seed: int = 5) -> dict[str, np.ndarray]:
     return adapter(lora(seed=seed, moved=True))
 
 
-def trained(
-    root: Path, base: Path | str, stage: str = "grpo", seed: int = 5, dtype: type = np.float32
-) -> Run:
+def trained(root: Path, base: Path | str, stage: str = "grpo", seed: int = 5, dtype: type = np.float32) -> Run:
     """A run directory whose stage has left an adapter that changes every module."""
     with open_run(root, recipe_on(base)) as run:
         run.adapter(stage).parent.mkdir(parents=True, exist_ok=True)

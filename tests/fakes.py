@@ -4,7 +4,7 @@ moved by hand."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from showwork.types import Completion, Prompt, Sampling, Stop
+from everystep.core.types import Completion, Prompt, Sampling, Stop
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from showwork.score.rubric import FOLDER, load_rubric, plain
+from everystep.score.rubric import FOLDER, load_rubric, plain
 
 
 @dataclass(frozen=True)

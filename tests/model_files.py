@@ -65,9 +65,7 @@ def named(config: Mapping[str, Any], prefix: str = "model.") -> dict[str, np.nda
         if c["model_type"] == "gemma3_text":
             shapes |= {at + "self_attn.q_norm.weight": (h,), at + "self_attn.k_norm.weight": (h,)}
     return {
-        prefix + name: (rng.normal(size=shape) / max(1, shape[-1] ** 0.5 * (len(shape) - 1))).astype(
-            np.float32
-        )
+        prefix + name: (rng.normal(size=shape) / max(1, shape[-1] ** 0.5 * (len(shape) - 1))).astype(np.float32)
         for name, shape in shapes.items()
     }
 
@@ -134,9 +132,7 @@ def tokenizer_json() -> str:
         if text[:k] in vocabulary and text[k:] in vocabulary
     ]
     merges.sort(key=lambda merge: -merge[0])
-    model = models.BPE(
-        vocabulary, [m[1:] for m in merges], unk_token="<unk>", fuse_unk=True, byte_fallback=True
-    )
+    model = models.BPE(vocabulary, [m[1:] for m in merges], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Replace(" ", "▁")  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")  # type: ignore[assignment]

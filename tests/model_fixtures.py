@@ -14,16 +14,16 @@ import pytest
 import sentencepiece
 from flax import nnx
 
-from showwork.data import worked
-from showwork.data.corpus import tokenizer_lines
-from showwork.model.config import Config
-from showwork.model.gemma import Gemma
-from showwork.model.logprobs import attention, token_logprobs
-from showwork.model.lora import adapter, add_lora, set_adapter
-from showwork.model.tiny import fresh
-from showwork.model.tokenizer import Tokenizer, train_tokenizer
-from showwork.trace import prompt
-from showwork.types import Task
+from everystep.core.trace import prompt
+from everystep.core.types import Task
+from everystep.data import worked
+from everystep.data.corpus import tokenizer_lines
+from everystep.model.config import Config
+from everystep.model.gemma import Gemma
+from everystep.model.logprobs import attention, token_logprobs
+from everystep.model.lora import adapter, add_lora, set_adapter
+from everystep.model.tiny import fresh
+from everystep.model.tokenizer import Tokenizer, train_tokenizer
 
 VOCABULARY = 512
 INSTRUCTION = "none"
@@ -32,7 +32,7 @@ INSTRUCTION = "none"
 TUNIX = [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 # The same compiled programs as the commands of the tests use (conftest.py).
-jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["XDG_CACHE_HOME"]) / "showwork" / "jax"))
+jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["XDG_CACHE_HOME"]) / "everystep" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
@@ -46,9 +46,7 @@ def tokenizer() -> Tokenizer:
     processor = sentencepiece.SentencePieceProcessor()
     processor.LoadFromSerializedProto(tokenizer_model())
     turn = processor.PieceToId("<end_of_turn>")
-    return Tokenizer(
-        processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), VOCABULARY
-    )
+    return Tokenizer(processor, processor.pad_id(), processor.bos_id(), (processor.eos_id(), turn), VOCABULARY)
 
 
 def config(window: int = 8, layers: int = 6) -> Config:
@@ -85,9 +83,7 @@ def lora(seed: int = 0, moved: bool = False, layers: int = 6) -> Gemma:
     model: Gemma = nnx.merge(graph, jax.tree.map(jnp.copy, factors), rest)  # a step gives its buffers away
     if moved:
         rng = np.random.default_rng(seed)
-        set_adapter(
-            model, {k: v + rng.normal(0, 0.1, v.shape).astype(v.dtype) for k, v in adapter(model).items()}
-        )
+        set_adapter(model, {k: v + rng.normal(0, 0.1, v.shape).astype(v.dtype) for k, v in adapter(model).items()})
     return model
 
 

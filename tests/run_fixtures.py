@@ -7,22 +7,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from showwork import recipe as recipes
-from showwork.data.rewrite import Made, rewrite
-from showwork.data.sources import SOURCES
-from showwork.evaluate.harness import gold_bound, summarise
-from showwork.files import append_jsonl, write_json, write_jsonl
-from showwork.recipe import WorkedSource
-from showwork.record import record, task_row
-from showwork.run import Run, open_run
-from showwork.score.groups import score_groups
-from showwork.score.mix import mix_of
-from showwork.types import Completion, Graded, Stop, Task
-from showwork.verify.grade import grade
+from everystep.core import recipe as recipes
+from everystep.core.files import append_jsonl, write_json, write_jsonl
+from everystep.core.recipe import WorkedSource
+from everystep.core.record import record, task_row
+from everystep.core.run import Run, open_run
+from everystep.core.types import Completion, Graded, Stop, Task
+from everystep.data.rewrite import Made, rewrite
+from everystep.data.sources import SOURCES
+from everystep.evaluate.harness import gold_bound, summarise
+from everystep.score.groups import score_groups
+from everystep.score.mix import mix_of
+from everystep.verify.grade import grade
 
-RECIPE = recipes.validate(
-    {"name": "fixture", "data": {"worked": {}}, "reward": {"preset": "verified"}}, "test"
-)
+RECIPE = recipes.validate({"name": "fixture", "data": {"worked": {}}, "reward": {"preset": "verified"}}, "test")
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "</script><script>document.title='owned'</script>",
@@ -85,9 +83,7 @@ def finished(root: Path, n: int = 40, seed: int = 0, hostile: bool = False, step
         ]
     gold = gold_bound([replace(t, question=t.question) for t in some], "none")
     stages = {
-        "base": [
-            grade(g.task, Completion(g.task.id, 0, f"It is {g.task.answer}. 2 + 2 = 5", (1, 2))) for g in gold
-        ],
+        "base": [grade(g.task, Completion(g.task.id, 0, f"It is {g.task.answer}. 2 + 2 = 5", (1, 2))) for g in gold],
         "sft": spoilt(gold, 0.6, seed + 1),
         "grpo": spoilt(gold, 0.3, seed + 2),
     }
@@ -95,20 +91,15 @@ def finished(root: Path, n: int = 40, seed: int = 0, hostile: bool = False, step
         stages["grpo"] = [
             grade(
                 g.task,
-                replace(
-                    g.completion, text=g.completion.text.replace("Step 2:", f"{h} 2 + 2 = 5 {h}\nStep 2:")
-                ),
+                replace(g.completion, text=g.completion.text.replace("Step 2:", f"{h} 2 + 2 = 5 {h}\nStep 2:")),
             )
             for g, h in zip(stages["grpo"], HOSTILE * n, strict=False)
         ]
     with open_run(root, RECIPE) as run:
-        write_json(run.provenance, {"commit": "0" * 40, "command": ["showwork", "run"], "device": "cpu"})
+        write_json(run.provenance, {"commit": "0" * 40, "command": ["everystep", "run"], "device": "cpu"})
         for stage, graded in stages.items():
             evaluated(run, stage, graded)
-        loss = [
-            {"step": i, "loss": 3.0 / i, **({"dev_loss": 2.5 / i} if i % 5 == 0 else {})}
-            for i in range(1, 21)
-        ]
+        loss = [{"step": i, "loss": 3.0 / i, **({"dev_loss": 2.5 / i} if i % 5 == 0 else {})} for i in range(1, 21)]
         append_jsonl(run.metrics("sft"), loss)
         run.mark_done("sft", {"minutes": 2.0, "steps": 20})
         for step in range(1, steps + 1):

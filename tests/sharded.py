@@ -16,18 +16,18 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding
 
+from everystep.core.recipe import Grpo, Sft
+from everystep.core.types import Graded, Sampling
+from everystep.data.difficulty import Draws
+from everystep.model.chunk import structure
+from everystep.model.hosts import decode_shared, join
+from everystep.model.lora import adapter, merged, without
+from everystep.model.mesh import device_mesh, local, place, put, weights_sharding
+from everystep.score.mix import Mix
+from everystep.score.rewards import PARTS
+from everystep.train.grpo import grpo
+from everystep.train.sft import examples, sft
 from model_fixtures import INSTRUCTION, lora, tasks, texts, tokenizer
-from showwork.data.difficulty import Draws
-from showwork.model.chunk import structure
-from showwork.model.hosts import decode_shared, join
-from showwork.model.lora import adapter, merged, without
-from showwork.model.mesh import device_mesh, local, place, put, weights_sharding
-from showwork.recipe import Grpo, Sft
-from showwork.score.mix import Mix
-from showwork.score.rewards import PARTS
-from showwork.train.grpo import grpo
-from showwork.train.sft import examples, sft
-from showwork.types import Graded, Sampling
 
 HOW = Grpo(steps=2, prompts=8, group=4, learning_rate=5e-3, warmup=0.0, beta=0.05, max_tokens=32)
 
@@ -58,9 +58,7 @@ def main(out: Path, weights: str, short: bool) -> None:
     ids = [tokenizer().encode_prompt(t) for t in texts(16)]  # whole groups, also in halves
     how = Sampling(temperature=0.8, max_tokens=16 if short else 48, seed=3)
     state = local(merged(model))
-    rows = decode_shared(
-        structure(without(model)), state, ids, 4, how, pad=tokenizer().pad, ends=tokenizer().ends
-    )
+    rows = decode_shared(structure(without(model)), state, ids, 4, how, pad=tokenizer().pad, ends=tokenizer().ends)
     assert isinstance(jax.tree.leaves(state)[0].sharding, NamedSharding)
     for i, row in enumerate(r for group in rows for r in group):
         found[f"tokens/{i}"], found[f"logprobs/{i}"] = row.tokens, row.logprobs

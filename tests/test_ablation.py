@@ -18,19 +18,19 @@ import pytest
 from rich.console import Console
 
 import run_fixtures
-from showwork import cli
-from showwork.ablate import ablate, minutes_left, plan
-from showwork.evaluate.ablation import METRICS, done_row, failed_row, figures, findings, newest, outcome
-from showwork.evaluate.changes import Arm, Job, arms, digest, jobs, read_ablation
-from showwork.evaluate.ledger import Place
-from showwork.files import RunError, read_jsonl
-from showwork.recipe import Grpo, load
-from showwork.record import Record
-from showwork.show.ablations import markdown, terminal
-from showwork.show.forest import forest
-from showwork.show.screen import Screen
-from showwork.strict import RecipeError
-from showwork.types import Stopped
+from everystep.cli.ablation import ablate, minutes_left, plan
+from everystep.cli import app as cli
+from everystep.core.files import RunError, read_jsonl
+from everystep.core.recipe import Grpo, load
+from everystep.core.record import Record
+from everystep.core.strict import RecipeError
+from everystep.core.types import Stopped
+from everystep.evaluate.ablation import METRICS, done_row, failed_row, figures, findings, newest, outcome
+from everystep.evaluate.changes import Arm, Job, arms, digest, jobs, read_ablation
+from everystep.evaluate.results import Place
+from everystep.show.ablations import markdown, terminal
+from everystep.show.forest import forest
+from everystep.show.screen import Screen
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "recipes" / "ablations" / "tiny.yaml"
@@ -127,9 +127,7 @@ def test_the_shipped_file_asks_what_it_must() -> None:
     assert {r.grpo.prompts * r.grpo.group for r in by.values()} >= {128}
     assert by["grpo_without_sft"].grpo.start == "base"
     for part in ("structure", "process", "confidence"):
-        assert part not in (by[f"no_{part}"].reward.parts or {}) and part in (
-            by["all_parts"].reward.parts or {}
-        )
+        assert part not in (by[f"no_{part}"].reward.parts or {}) and part in (by["all_parts"].reward.parts or {})
     assert len(jobs(own)) == 12
 
 
@@ -205,9 +203,7 @@ def test_figures_of_a_run_and_what_could_not_be_measured() -> None:
     nothing = figures(
         [{**o, "structure": None, "process": None, "true": 0, "checked": 0, "tokens": None} for o in some]
     )
-    assert [nothing[k] for k in ("structure", "process", "claims", "tokens", "dead_groups", "kl")] == [
-        None
-    ] * 6
+    assert [nothing[k] for k in ("structure", "process", "claims", "tokens", "dead_groups", "kl")] == [None] * 6
 
 
 def kept(place: Place, arm: Arm, share: float, n: int = 60, **more: Any) -> None:
@@ -215,9 +211,7 @@ def kept(place: Place, arm: Arm, share: float, n: int = 60, **more: Any) -> None
     place.add(done_row(arm, some, TRAINING, {**ABOUT, **place.keep(arm, some), **more}))
 
 
-def filled(
-    small: Path, shares: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)
-) -> tuple[Any, list[Arm], Place]:
+def filled(small: Path, shares: dict[str, float], seeds: tuple[int, ...] = (0, 1, 2)) -> tuple[Any, list[Arm], Place]:
     ablation = read_ablation(small)
     own, place = arms(ablation, small), Place(small.parent / "out")
     for arm in own:
@@ -289,9 +283,7 @@ def test_other_tasks_cannot_be_paired_and_changed_outcomes_are_noticed(small: Pa
 
 
 def test_tables_and_plot_are_made_of_what_was_found(small: Path) -> None:
-    ablation, own, place = filled(
-        small, {"whole": 0.1, "half": 0.3, "less": 0.9, "both": 0.1, "only_sft": 0.8}
-    )
+    ablation, own, place = filled(small, {"whole": 0.1, "half": 0.3, "less": 0.9, "both": 0.1, "only_sft": 0.8})
     found = findings(ablation, own, place.rows(), place.outcomes)
     page = markdown(ablation, small, found, place.rows(), own, "plot.svg")
     less = next(c for c in found[0].compared if (c.change, c.metric) == ("less", "contract"))
@@ -318,10 +310,10 @@ def replace_all(found: list[Any]) -> list[Any]:
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from showwork.ablate import decided
-from showwork.evaluate.ablation import done_row, failed_row
-from showwork.evaluate.changes import arms, jobs, read_ablation
-from showwork.evaluate.ledger import Place
+from everystep.cli.ablation import decided
+from everystep.evaluate.ablation import done_row, failed_row
+from everystep.evaluate.changes import arms, jobs, read_ablation
+from everystep.evaluate.results import Place
 file, root, label, what = sys.argv[1:]
 own, place = arms(read_ablation(file), file), Place(Path(root))
 job = next(j for j in jobs(own) if j.label == label)
@@ -421,9 +413,7 @@ def test_a_run_that_is_killed_is_a_row(tmp_path: Path, child: Path) -> None:
     place = told(written(tmp_path, SHORT), child, "die")
     assert begun(place) == EVERY
     failed = [r for r in place.rows() if r["status"] == "failed"]
-    assert [r["change"] for r in failed] == ["half"] and failed[0][
-        "error"
-    ] == "its process was ended by signal 9"
+    assert [r["change"] for r in failed] == ["half"] and failed[0]["error"] == "its process was ended by signal 9"
 
 
 def test_a_run_that_cannot_be_begun_stops_everything_and_is_no_row(tmp_path: Path, child: Path) -> None:

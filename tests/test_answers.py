@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.types import Kind, Verdict
-from showwork.verify import symbolic
-from showwork.verify.answers import infer_kind, same_answer
+from everystep.core.types import Kind, Verdict
+from everystep.verify import symbolic
+from everystep.verify.answers import infer_kind, same_answer
 
 CASES = Path(__file__).parent / "cases" / "answers"
 KINDS = (None, *Kind)
@@ -41,9 +41,7 @@ def test_every_case_that_was_given(shared_data: Path) -> None:
     file = shared_data.parent / "cases" / "answers.jsonl"
     given_cases = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert len(given_cases) == 180
-    assert [
-        c for c in given_cases if (same_answer(c["pred"], c["ref"]).verdict is Verdict.RIGHT) != c["match"]
-    ] == []
+    assert [c for c in given_cases if (same_answer(c["pred"], c["ref"]).verdict is Verdict.RIGHT) != c["match"]] == []
 
 
 def test_expressions() -> None:
@@ -114,9 +112,7 @@ SYNONYMS = [
 
 
 @given(st.integers(2, 10**6), st.sampled_from(range(len(SYNONYMS))), st.data())
-def test_synonyms_keep_the_verdict_and_other_units_flip_it(
-    value: int, which: int, data: st.DataObject
-) -> None:
+def test_synonyms_keep_the_verdict_and_other_units_flip_it(value: int, which: int, data: st.DataObject) -> None:
     a, b = data.draw(st.sampled_from(SYNONYMS[which])), data.draw(st.sampled_from(SYNONYMS[which]))
     other = data.draw(st.sampled_from([u for i, group in enumerate(SYNONYMS) if i != which for u in group]))
     assert same_answer(f"{value} {a}", f"{value} {b}").verdict.right
@@ -263,9 +259,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(
-    "gold", ["42", "5 m", "50%", "1/2", "B", "Yes", "2020-03-03", "7:30", "1, 2", "{1}", "Paris"]
-)
+@pytest.mark.parametrize("gold", ["42", "5 m", "50%", "1/2", "B", "Yes", "2020-03-03", "7:30", "1, 2", "{1}", "Paris"])
 def test_hostile_answers_are_refused_quickly(gold: str) -> None:
     same_answer(gold, gold)
     for text in HOSTILE:

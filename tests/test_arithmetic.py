@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.verify.arithmetic import MAX_BITS, evaluate, power
-from showwork.verify.tokens import MAX_TOKENS_READ, NUM, OP, WORD, tokenize
+from everystep.verify.arithmetic import MAX_BITS, evaluate, power
+from everystep.verify.tokens import MAX_TOKENS_READ, NUM, OP, WORD, tokenize
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from statistics import median
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.data.balance import ALIKE, LEVEL, SPARE, Candidate, choose
+from everystep.data.balance import ALIKE, LEVEL, SPARE, Candidate, choose
 
 WORDS = [f"word{i}" for i in range(15)]
 

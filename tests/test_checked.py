@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from showwork.show.checked import graded_page, page, summary
-from showwork.verify.files import check_file, grade_file, tally
+from everystep.show.checked import graded_page, page, summary
+from everystep.verify.files import check_file, grade_file, tally
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -43,9 +43,7 @@ def pages() -> list[str]:
     graded = [json.dumps({"id": h, "prediction": h, "gold": h}) for h in HOSTILE]
     graded += [json.dumps({"id": {"<b>": h}, "prediction": "5", "gold": h}) for h in HOSTILE]
     graded += [json.dumps({"id": 1, "prediction": HOSTILE[0] * 40, "gold": "6"})]
-    checked = [
-        json.dumps({"id": h, "question": h, "steps": [f"{h} 2 + 2 = 5 {h}", f"A{h} = 3"]}) for h in HOSTILE
-    ]
+    checked = [json.dumps({"id": h, "question": h, "steps": [f"{h} 2 + 2 = 5 {h}", f"A{h} = 3"]}) for h in HOSTILE]
     return [
         graded_page(grade_file([*graded, *BAD], texts=True), title=HOSTILE[0]),
         page(check_file([*checked, *BAD]), title=HOSTILE[0]),

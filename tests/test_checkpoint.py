@@ -11,8 +11,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from everystep.train.checkpoint import CheckpointError, Checkpoints, Writer
 from model_fixtures import TUNIX
-from showwork.train.checkpoint import CheckpointError, Checkpoints, Writer
 
 pytestmark = TUNIX
 IDENTITY = {"code": "1", "data": "2"}
@@ -121,7 +121,7 @@ def test_a_full_disk_is_one_line_and_the_last_good_state_stays(tmp_path: Path) -
 import resource, signal, sys
 from pathlib import Path
 from test_checkpoint import arrays, checkpoints
-from showwork.train.checkpoint import CheckpointError
+from everystep.train.checkpoint import CheckpointError
 import numpy as np
 folder = Path(sys.argv[1])
 checkpoints(folder).write(1, arrays(1), {})

@@ -17,6 +17,14 @@ from flax import nnx
 from jax.sharding import SingleDeviceSharding
 from safetensors.numpy import load_file, save_file
 
+from everystep.core.types import Sampling
+from everystep.model.chunk import structure
+from everystep.model.config import config_json, read_config
+from everystep.model.decode import decode
+from everystep.model.io.layout import layout
+from everystep.model.io.load import fingerprint, load, save
+from everystep.model.logprobs import attention
+from everystep.model.lora import adapter, add_lora, merged, save_adapter, set_adapter
 from model_files import (
     GEMMA2,
     GEMMA3,
@@ -29,14 +37,6 @@ from model_files import (
     write,
 )
 from model_fixtures import TUNIX, VOCABULARY, lora, micro, tokenizer, tokenizer_model
-from showwork.model.chunk import structure
-from showwork.model.config import config_json, read_config
-from showwork.model.decode import decode
-from showwork.model.layout import layout
-from showwork.model.load import fingerprint, load, save
-from showwork.model.logprobs import attention
-from showwork.model.lora import adapter, add_lora, merged, save_adapter, set_adapter
-from showwork.types import Sampling
 
 pytestmark = TUNIX
 INDEX = "model.safetensors.index.json"
@@ -49,9 +49,7 @@ VISION = {
 SPARSE = {
     "model_type": "gemma3",
     "text_config": {
-        **{
-            k: v for k, v in GEMMA3.items() if k not in ("rope_theta", "rope_local_base_freq", "eos_token_id")
-        },
+        **{k: v for k, v in GEMMA3.items() if k not in ("rope_theta", "rope_local_base_freq", "eos_token_id")},
         "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
     },
 }
@@ -91,10 +89,7 @@ def test_parts_of_mixed_dtypes_come_together(tmp_path: Path, config: dict[str, A
     assert got[layer + "attn.q_einsum.w"][2, 5, 3] == q[2 * HEAD + 3, 5]
     assert got[layer + "attn.kv_einsum.w"][0, 1, 5, 3] == stored[at + "self_attn.k_proj.weight"][HEAD + 3, 5]
     assert got[layer + "attn.kv_einsum.w"][1, 1, 5, 3] == stored[at + "self_attn.v_proj.weight"][HEAD + 3, 5]
-    assert (
-        got[layer + "attn.attn_vec_einsum.w"][2, 3, 5]
-        == stored[at + "self_attn.o_proj.weight"][5, 2 * HEAD + 3]
-    )
+    assert got[layer + "attn.attn_vec_einsum.w"][2, 3, 5] == stored[at + "self_attn.o_proj.weight"][5, 2 * HEAD + 3]
     for name in ("gate_proj", "up_proj", "down_proj"):
         np.testing.assert_array_equal(got[f"{layer}mlp.{name}.kernel"], stored[f"{at}mlp.{name}.weight"].T)
     norms = {
@@ -153,12 +148,10 @@ def test_of_a_multimodal_model_the_text_is_read_and_the_rest_is_said(
     tmp_path: Path, made: Path, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = "model." if prefix.startswith("model.") else ""
-    extra = {at + k: v for k, v in VISION.items()} | {
-        "lm_head.weight": named(GEMMA3)["model.embed_tokens.weight"]
-    }
+    extra = {at + k: v for k, v in VISION.items()} | {"lm_head.weight": named(GEMMA3)["model.embed_tokens.weight"]}
     write(tmp_path, SPARSE, named(GEMMA3, prefix) | extra)
     base = load(str(tmp_path))
-    (said,) = [r.getMessage() for r in caplog.records if r.name.startswith("showwork")]
+    (said,) = [r.getMessage() for r in caplog.records if r.name.startswith("everystep")]
     assert "2 vision tensors are left out" in said
     c = base.model.config
     assert (c.global_scale_factor, c.global_base_frequency, c.local_base_frequency) == (
@@ -308,7 +301,7 @@ import sys
 import jax, numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from showwork.model.load import load
+from everystep.model.io.load import load
 
 mesh = Mesh(np.array(jax.devices()).reshape(4, 1), ("fsdp", "tp"))
 def placement(path, shape):

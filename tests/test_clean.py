@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from showwork.data import gsm8k, svamp
-from showwork.data.clean import Dropped, Limits, clean
-from showwork.data.near import grams, near, without_near
-from showwork.types import Kind, Task, task_id
+from everystep.core.types import Kind, Task, task_id
+from everystep.data import gsm8k, svamp
+from everystep.data.clean import Dropped, Limits, clean
+from everystep.data.near import grams, near, without_near
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 WIDE = Limits(10_000, 10_000, 1.0)
@@ -26,9 +26,7 @@ def _task(i: int, question: str | None = None, source: str = "test", split: str 
     question = question or f"A box holds {i} pens. How many pens do 3 boxes hold?"
     answer = str(3 * i)
     solution = (f"3 * {i} = {answer} pens.", f"Therefore, {answer} pens.")
-    return Task(
-        task_id(source, question, answer), "math", question, answer, Kind.NUMBER, source, split, solution
-    )
+    return Task(task_id(source, question, answer), "math", question, answer, Kind.NUMBER, source, split, solution)
 
 
 def _words(text: str) -> int:
@@ -71,9 +69,7 @@ def test_test_tasks_are_not_dropped_for_their_length() -> None:
 def test_too_many_dropped_stops_and_names_the_filter() -> None:
     tasks = [_task(i) for i in range(11, 31)] + [_task(99, "word " * 60 + str(i)) for i in range(5)]
     assert len(clean(tasks, Limits(50, 100, 0.2), _words)[0]) == 20
-    with pytest.raises(
-        ValueError, match=r"test: filters dropped 5 of 25 tasks \(20\.0%\), more than"
-    ) as caught:
+    with pytest.raises(ValueError, match=r"test: filters dropped 5 of 25 tasks \(20\.0%\), more than") as caught:
         clean(tasks, Limits(50, 100, 0.1), _words)
     assert "'prompt too long (data.max_prompt_tokens)': 5" in str(caught.value)
     assert clean([], WIDE, _words) == ([], [])

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from everystep.cli import app as cli
+from everystep.cli.process import WAS_INTERRUPTED
+from everystep.core.files import RunError
+from everystep.show.screen import Screen
 from fakes import FakeClock
-from showwork import cli
-from showwork.files import RunError
-from showwork.process import WAS_INTERRUPTED
-from showwork.show.screen import Screen
 
 VERBS = ("run", "pretrain", "eval", "grade", "check")
 
@@ -29,10 +29,8 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 def process(*arguments: str, code: str = "", given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = ["-c", code] if code else ["-m", "showwork"]
-    return subprocess.run(
-        [sys.executable, *command, *arguments], capture_output=True, input=given, check=False
-    )
+    command = ["-c", code] if code else ["-m", "everystep"]
+    return subprocess.run([sys.executable, *command, *arguments], capture_output=True, input=given, check=False)
 
 
 # Starting
@@ -44,12 +42,12 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert code == 0 and err == "" and all(f"  {verb} " in out for verb in VERBS)
     for verb in VERBS:
         code, out, _ = called(capsys, verb, "--help")
-        assert code == 0 and "--debug" in out and "Usage: showwork " + verb in out
+        assert code == 0 and "--debug" in out and "Usage: everystep " + verb in out
 
 
 LOADED = """
 import sys
-from showwork import cli
+from everystep.cli import app as cli
 code = cli.main(sys.argv[1:])
 heavy = {"jax", "tunix", "flax", "orbax", "transformers", "torch", "matplotlib"} & set(sys.modules)
 sys.exit(f"loaded {sorted(heavy)}" if heavy else code)
@@ -90,7 +88,7 @@ def test_what_the_user_can_mend_is_one_line_and_2(
     monkeypatch.chdir(tmp_path)
     code, out, err = called(capsys, *arguments)
     assert code == 2 and out == ""
-    assert err.startswith("showwork: ") and said in err and err.count("\n") == 1
+    assert err.startswith("everystep: ") and said in err and err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []  # and nothing was made
 
 
@@ -103,7 +101,7 @@ def test_errors_in_recipes_and_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
     code, _, err = called(capsys, "run", str(recipe), "grpo.stpes=4")
     assert code == 2 and "did you mean 'steps'?" in err
     code, _, err = called(capsys, "pretrain", str(recipe))
-    assert code == 2 and "is for `showwork run`" in err
+    assert code == 2 and "is for `everystep run`" in err
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis").touch()
     code, _, err = called(capsys, "run", str(recipe), "--dir", str(tmp_path / "full"))
@@ -112,12 +110,12 @@ def test_errors_in_recipes_and_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_debug_shows_where_an_error_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = called(capsys, "run", "none.yaml", "--debug")
-    assert code == 2 and "Traceback" in err and err.splitlines()[-1].startswith("showwork: recipe none.yaml")
+    assert code == 2 and "Traceback" in err and err.splitlines()[-1].startswith("everystep: recipe none.yaml")
 
 
 RAISE = """
 import sys
-from showwork import cli
+from everystep.cli import app as cli
 def broken():
     {what}
 cli.app.command("broken")(broken)
@@ -125,7 +123,7 @@ sys.exit(cli.main(["broken"]))
 """
 
 
-READ = "from showwork.files import read_json, Path; read_json(Path('x.json'))"
+READ = "from everystep.core.files import read_json, Path; read_json(Path('x.json'))"
 
 
 @pytest.mark.parametrize(
@@ -134,11 +132,11 @@ READ = "from showwork.files import read_json, Path; read_json(Path('x.json'))"
         ("raise KeyError('steps')", 1, "KeyError: 'steps'", True),
         ("raise RuntimeError('x')", 1, "RuntimeError: x", True),
         ("import json; json.loads('{')", 1, "JSONDecodeError", True),  # from a library: a defect of ours
-        (READ, 2, "showwork: x.json: cannot be read", False),
-        ("raise MemoryError", 2, "showwork: out of memory; choose smaller batches", False),
-        ("raise RuntimeError('RESOURCE_EXHAUSTED: 5 GiB')", 2, "showwork: out of memory", False),
-        ("raise KeyboardInterrupt", 130, "showwork: interrupted; the same command again resumes", False),
-        ("open('/')", 2, "showwork: /: Is a directory", False),
+        (READ, 2, "everystep: x.json: cannot be read", False),
+        ("raise MemoryError", 2, "everystep: out of memory; choose smaller batches", False),
+        ("raise RuntimeError('RESOURCE_EXHAUSTED: 5 GiB')", 2, "everystep: out of memory", False),
+        ("raise KeyboardInterrupt", 130, "everystep: interrupted; the same command again resumes", False),
+        ("open('/')", 2, "everystep: /: Is a directory", False),
     ],
 )
 def test_exit_codes(what: str, code: int, said: str, traced: bool) -> None:
@@ -152,7 +150,7 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"id": 1, "prediction": "5", "gold": "6"}\n' * 20_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "showwork", "grade", str(file), "--json"],
+        [sys.executable, "-m", "everystep", "grade", str(file), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as running:
@@ -169,7 +167,7 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(tmp_path: Path) -> None:
 def on_a_terminal(*arguments: str) -> str:
     """What a command that ends well prints on a terminal."""
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "showwork", *arguments]
+    command = [sys.executable, "-m", "everystep", *arguments]
     with subprocess.Popen(command, stdout=theirs, stdin=subprocess.DEVNULL) as running:
         os.close(theirs)
         out = b""
@@ -338,7 +336,7 @@ def test_an_error_goes_through_progress() -> None:
 
 DEAF = """
 import signal, sys, threading
-from showwork.process import end_when_interrupted
+from everystep.cli.process import end_when_interrupted
 end_when_interrupted(0.5)
 signal.signal(signal.SIGINT, lambda *_: None)
 print("ready", flush=True)
@@ -348,9 +346,7 @@ print("ended by itself")
 
 
 def test_an_interrupted_process_is_gone_even_where_nothing_hears_the_signal() -> None:
-    child = subprocess.Popen(
-        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    child = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert child.stdout and child.stdout.readline() == "ready\n"
         child.send_signal(signal.SIGINT)

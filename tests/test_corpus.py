@@ -6,9 +6,9 @@ from functools import cache
 
 import pytest
 
-from showwork.data import worked
-from showwork.data.corpus import document, tokenizer_lines
-from showwork.types import Task
+from everystep.core.types import Task
+from everystep.data import worked
+from everystep.data.corpus import document, tokenizer_lines
 
 COUNT = 5_000
 _CHAIN = re.compile(r"[0-9]+(?: [-+*/] [0-9]+)*(?: [=<>] [0-9]+(?: [-+*/] [0-9]+)*)+")
@@ -61,9 +61,7 @@ def test_the_tags_never_occur_and_their_pieces_do() -> None:
 
 def test_no_question_of_another_split_occurs() -> None:
     """Every question of 4,000 tasks that are not for training is looked for in every document."""
-    questions = {
-        m.group(1) for d in documents() if (m := re.search(r"user\n(.*?)<end_of_turn>", d, re.DOTALL))
-    }
+    questions = {m.group(1) for d in documents() if (m := re.search(r"user\n(.*?)<end_of_turn>", d, re.DOTALL))}
     held = [t for s in (0, 3) for i in range(2_000) if (t := worked.task(s, i)).split != "train"]
     assert len(questions) > 2_000 and len(held) > 100
     assert not questions & {t.question for t in held}
@@ -80,11 +78,7 @@ def test_every_task_of_the_corpus_is_one_for_training(monkeypatch: pytest.Monkey
         return task
 
     monkeypatch.setattr(worked, "task", seen)
-    asked = [
-        d.split("user\n")[1].split("<end_of_turn>")[0]
-        for i in range(1_500)
-        if "user\n" in (d := document(3, i))
-    ]
+    asked = [d.split("user\n")[1].split("<end_of_turn>")[0] for i in range(1_500) if "user\n" in (d := document(3, i))]
     assert len(asked) > 500 and {split[q] for q in asked} == {"train"}
     assert {"dev", "test"} < set(split.values())
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from showwork.data import gsm8k, jsonl, svamp
-from showwork.data.clean import Limits
-from showwork.data.sources import SOURCES, share_out
-from showwork.recipe import FileSource, WorkedSource
-from showwork.trace import gold, parse, render
-from showwork.types import Completion, Kind, Task, Truth, task_id
-from showwork.verify.grade import grade
+from everystep.core.recipe import FileSource, WorkedSource
+from everystep.core.trace import gold, parse, render
+from everystep.core.types import Completion, Kind, Task, Truth, task_id
+from everystep.data import gsm8k, jsonl, svamp
+from everystep.data.clean import Limits
+from everystep.data.sources import SOURCES, share_out
+from everystep.verify.grade import grade
 
 DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 WIDE = Limits(10_000, 10_000, 1.0)
@@ -32,9 +32,7 @@ def _task(i: int, question: str | None = None, source: str = "test", split: str 
     question = question or f"A box holds {i} pens. How many pens do 3 boxes hold?"
     answer = str(3 * i)
     solution = (f"3 * {i} = {answer} pens.", f"Therefore, {answer} pens.")
-    return Task(
-        task_id(source, question, answer), "math", question, answer, Kind.NUMBER, source, split, solution
-    )
+    return Task(task_id(source, question, answer), "math", question, answer, Kind.NUMBER, source, split, solution)
 
 
 def _file(path: Path, *rows: dict[str, Any]) -> str:
@@ -91,9 +89,7 @@ def test_a_row_with_everything(tmp_path: Path) -> None:
         ("Step 1:", None),
     ],
 )
-def test_reasoning_becomes_steps(
-    tmp_path: Path, reasoning: str | None, steps: tuple[str, ...] | None
-) -> None:
+def test_reasoning_becomes_steps(tmp_path: Path, reasoning: str | None, steps: tuple[str, ...] | None) -> None:
     task = jsonl.load(_file(tmp_path / "t.jsonl", {**ROW, "reasoning": reasoning}))[0]
     assert task.solution == steps
 
@@ -122,9 +118,7 @@ def test_kind_is_read_off_the_answer(tmp_path: Path, answer: object, text: str, 
 def test_marks_line_ends_and_blank_lines_of_other_systems_are_read(tmp_path: Path) -> None:
     line = json.dumps(ROW).encode()
     path = tmp_path / "t.jsonl"
-    path.write_bytes(
-        b"\xef\xbb\xbf" + line + b"\r\n\r\n" + json.dumps({**ROW, "prompt": "é?"}).encode() + b"\r\n"
-    )
+    path.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n\r\n" + json.dumps({**ROW, "prompt": "é?"}).encode() + b"\r\n")
     tasks = jsonl.load(path)
     assert [t.question for t in tasks] == ["What is 2 + 3?", "é?"]
 
@@ -372,9 +366,7 @@ def test_bodies_and_questions_are_joined() -> None:
 def test_gold_law_over_svamp() -> None:
     tasks = svamp.load(_public("svamp"))
     assert len({t.id for t in tasks}) == len(tasks) == 1000
-    assert not any(
-        line.endswith(".0") or ".0 " in line for t in tasks for line in (t.answer, *(t.solution or ()))
-    )
+    assert not any(line.endswith(".0") or ".0 " in line for t in tasks for line in (t.answer, *(t.solution or ())))
     for task in tasks:
         graded = grade(task, Completion(task.id, 0, render(gold(task))))
         assert graded.contract, (task, graded.reason)
@@ -415,9 +407,7 @@ def test_dev_is_taken_out_of_train_and_never_out_of_test() -> None:
 
 
 def test_a_split_that_is_empty_or_unknown_says_so() -> None:
-    with pytest.raises(
-        ValueError, match=r"test \(f\) has no tasks for the split 'test', only for dev, train"
-    ):
+    with pytest.raises(ValueError, match=r"test \(f\) has no tasks for the split 'test', only for dev, train"):
         share_out([_task(i) for i in range(1, 20)], FileSource(path="f"), "test")
     with pytest.raises(ValueError, match="split 'valid' does not exist; there are train, dev, test"):
         share_out([], FileSource(path="f"), "valid")

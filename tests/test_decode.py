@@ -14,15 +14,15 @@ import pytest
 from flax import nnx
 from tunix.models.gemma3.model import Gemma3
 
+from everystep.core.types import Completion, Prompt, Sampling, Stop
+from everystep.model.chunk import drawn, row_keys
+from everystep.model.decode import Decoded, decode, left_pad, prompt_length
+from everystep.model.gemma import Gemma
+from everystep.model.logprobs import attention, group_logprobs, token_logprobs
+from everystep.model.lora import merged
+from everystep.model.sampler import Policy, policy
+from everystep.train.groups import step_seed
 from model_fixtures import TUNIX, logits, logprobs, lora, micro, texts, tokenizer
-from showwork.model.chunk import drawn, row_keys
-from showwork.model.decode import Decoded, decode, left_pad, prompt_length
-from showwork.model.gemma import Gemma
-from showwork.model.logprobs import attention, group_logprobs, token_logprobs
-from showwork.model.lora import merged
-from showwork.model.sampler import Policy, policy
-from showwork.train.groups import step_seed
-from showwork.types import Completion, Prompt, Sampling, Stop
 
 pytestmark = TUNIX
 ENDS = (1, *range(106, 150))
@@ -45,9 +45,7 @@ def ids() -> list[list[int]]:
 
 
 @cache
-def rows(
-    count: int = 4, n: int = 4, how: Sampling = HOT, ends: tuple[int, ...] = (1, 106)
-) -> list[list[Decoded]]:
+def rows(count: int = 4, n: int = 4, how: Sampling = HOT, ends: tuple[int, ...] = (1, 106)) -> list[list[Decoded]]:
     state = merged(model())
     return decode(sampler().structure, state, ids()[:count], n, how, pad=tokenizer().pad, ends=ends)
 
@@ -112,9 +110,7 @@ def test_our_layers_are_tunix_own_in_number() -> None:
     nnx.update(stock, nnx.state(ours_))
     tokens = jnp.asarray(np.random.default_rng(5).integers(4, 500, (3, 40)), jnp.int32).at[1, :9].set(0)
     positions, mask = attention(tokens != 0)
-    theirs, ours = (
-        nnx.jit(lambda model: model(tokens, positions, None, mask)[0])(model) for model in (stock, ours_)
-    )
+    theirs, ours = (nnx.jit(lambda model: model(tokens, positions, None, mask)[0])(model) for model in (stock, ours_))
     real = np.asarray(tokens != 0)
     np.testing.assert_allclose(np.asarray(ours)[real], np.asarray(theirs)[real], atol=2e-5)
 
@@ -205,9 +201,7 @@ def test_batches_side_by_side_are_the_same_as_one(monkeypatch: pytest.MonkeyPatc
         def on_done(some: list[tuple[int, Decoded]], heard: list[int] = heard[i]) -> None:
             heard.extend(r for r, _ in some)
 
-        found[i] = decode(
-            shape, state, prompts, n, how, pad=pad, ends=ends, at_once=32, refill=refill, on_done=on_done
-        )
+        found[i] = decode(shape, state, prompts, n, how, pad=pad, ends=ends, at_once=32, refill=refill, on_done=on_done)
         assert sorted(heard[i]) == list(range(len(prompts) * n))
     assert len({len(row.tokens) for row in flat(found[0])}) > 5
     assert heard[0] != heard[1] == heard[2] != heard[3] == heard[4]

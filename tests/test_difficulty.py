@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from showwork.data.difficulty import Draws
-from showwork.types import Kind, Task, task_id
+from everystep.core.types import Kind, Task, task_id
+from everystep.data.difficulty import Draws
 
 
 def make(count: int, source: str = "worked", level: int = 1) -> list[Task]:

@@ -11,15 +11,15 @@ import pytest
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
+from everystep.model.lora import adapter
+from everystep.model.mesh import device_mesh, place
+from everystep.model.workers import Lanes
+from everystep.train.checkpoint import CheckpointError
+from everystep.train.engine import keep_base, restore, snapshot
+from everystep.train.optimizer import adapter_optimizer
+from everystep.train.sft import Batch, loss
+from everystep.train.timing import Ledger
 from model_fixtures import TUNIX, base_arrays, lora, micro, tokenizer
-from showwork.model.lanes import Lanes
-from showwork.model.lora import adapter
-from showwork.model.mesh import device_mesh, place
-from showwork.train.checkpoint import CheckpointError
-from showwork.train.engine import keep_base, restore, snapshot
-from showwork.train.ledger import Ledger
-from showwork.train.optimizer import adapter_optimizer
-from showwork.train.sft import Batch, loss
 
 pytestmark = TUNIX
 

@@ -24,21 +24,21 @@ from tunix.models.gemma3 import model as stock
 from tunix.models.gemma3.params_safetensors import create_model_from_safe_tensors
 from tunix.sft.checkpoint_manager import CheckpointManager
 
+from everystep.cli.export import exports
+from everystep.core.files import read_json
+from everystep.core.run import Run, read_run
+from everystep.core.types import Prompt
+from everystep.model.io.export import arrays_of, factors, read_peft, read_tunix, write_tunix
+from everystep.model.io.layout import layout, to_file
+from everystep.model.io.load import load
+from everystep.model.io.shards import INDEX, tensors
+from everystep.model.io.verify_export import reference, reread
+from everystep.model.lora import merged, save_adapter
+from everystep.model.sampler import policy
+from everystep.ship.export import FORMATS, export, export_stage, folder_of
+from everystep.show.screen import Screen
 from export_fixtures import ALPHA, RANK, arrays, base_folder, recipe_on, trained
 from model_fixtures import TUNIX, config, logits, lora, texts, tokenizer
-from showwork.export import FORMATS, export, export_stage, folder_of
-from showwork.export_verb import exports
-from showwork.files import read_json
-from showwork.model.export import arrays_of, factors, read_peft, read_tunix, write_tunix
-from showwork.model.layout import layout, to_file
-from showwork.model.load import load
-from showwork.model.lora import merged, save_adapter
-from showwork.model.reread import reference, reread
-from showwork.model.sampler import policy
-from showwork.model.shards import INDEX, tensors
-from showwork.run import Run, read_run
-from showwork.show.screen import Screen
-from showwork.types import Prompt
 
 pytestmark = TUNIX
 QUIET = Screen(quiet=True)
@@ -208,9 +208,7 @@ def test_matrices_and_arrays_are_inverses_for_fused_heads_too() -> None:
         with pytest.raises(ValueError, match=says):
             arrays_of(spoilt, like)
     with pytest.raises(ValueError, match="of no module"):
-        factors(
-            {"layers.0.attn.router.w_lora_a": np.ones((2, 2)), "layers.0.attn.router.w_lora_b": np.ones(2)}
-        )
+        factors({"layers.0.attn.router.w_lora_a": np.ones((2, 2)), "layers.0.attn.router.w_lora_b": np.ones(2)})
 
 
 def tunix_model(base: Path) -> Any:
@@ -260,9 +258,7 @@ def test_tunix_s_own_trainer_would_go_on_from_it(made: tuple[Run, Path, dict[str
     step, about = manager.maybe_restore(model, restore_only_lora_params=True)
     manager.close()
     assert (step, about) == (5, {"global_step": 5, "role": "actor"})
-    found = {
-        ".".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(model, nnx.LoRAParam))
-    }
+    found = {".".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(model, nnx.LoRAParam))}
     assert all(np.array_equal(found[k], v) for k, v in arrays().items())
     # A device's name would tie the file to machines that have one of that name.
     assert not [p for p in (out / "tunix").rglob("*") if p.name == "_sharding"]
@@ -360,9 +356,7 @@ def test_a_run_on_a_run_is_merged_whole(base: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(ours[name], before[name] + ALPHA / RANK * sum(deltas), atol=1e-6)
 
 
-def test_what_a_user_gets_wrong_is_one_line(
-    base: Path, made: tuple[Run, Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_what_a_user_gets_wrong_is_one_line(base: Path, made: tuple[Run, Path, dict[str, Any]], tmp_path: Path) -> None:
     run, recipe = made[0], recipe_on(base)
     (tmp_path / "file").write_text("")
     empty = trained(tmp_path / "empty", base, stage="sft")
@@ -395,9 +389,9 @@ CHILD = """
 import os, resource, signal, sys
 from pathlib import Path
 from export_fixtures import recipe_on
-from showwork.export import FORMATS, export
-from showwork.run import read_run
-from showwork.show.screen import Screen
+from everystep.ship.export import FORMATS, export
+from everystep.core.run import read_run
+from everystep.show.screen import Screen
 
 run, base, out = read_run(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 recipe, quiet = recipe_on(base), Screen(quiet=True)
@@ -430,9 +424,7 @@ def test_a_full_disk_and_a_kill_leave_nothing_half(base: Path, tmp_path: Path) -
     moment at which nothing has the final name."""
     run, out = trained(tmp_path / "run", base), tmp_path / "out"
     command = [sys.executable, "-W", "ignore", "-c", CHILD, str(run.root), str(base), str(out)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False, timeout=280
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False, timeout=280)
     lines = done.stdout.splitlines()
     assert done.returncode == -signal.SIGKILL and lines[-1] == "whole", done.stdout + done.stderr
     for failed, left in zip(lines[:6:2], lines[1:6:2], strict=True):

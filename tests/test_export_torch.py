@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from everystep.core.recipe import Recipe
+from everystep.core.run import Run
+from everystep.core.trace import INSTRUCTIONS, prompt
+from everystep.core.types import Kind, Prompt, Sampling, Task
+from everystep.model.io.load import load
+from everystep.model.io.verify_export import reference
+from everystep.model.lora import adapter, add_lora, save_adapter, set_adapter
+from everystep.model.sampler import Policy, policy
+from everystep.ship.export import export
+from everystep.show.screen import Screen
 from export_fixtures import recipe_on, trained
 from model_files import gemma2_tokenizer_model
 from model_fixtures import TUNIX, VOCABULARY, texts, tokenizer_model
-from showwork.export import export
-from showwork.model.load import load
-from showwork.model.lora import adapter, add_lora, save_adapter, set_adapter
-from showwork.model.reread import reference
-from showwork.model.sampler import Policy, policy
-from showwork.recipe import Recipe
-from showwork.run import Run
-from showwork.show.screen import Screen
-from showwork.trace import INSTRUCTIONS, prompt
-from showwork.types import Kind, Prompt, Sampling, Task
 
 torch: Any = pytest.importorskip("torch", reason="needs torch: pip install torch==2.13.0")
 

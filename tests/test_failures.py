@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showwork.data.sources import SOURCES
-from showwork.evaluate.calibration import at_k, ballots, majority_at_k, pass_at_k, reliability
-from showwork.evaluate.compare import gain, pairs
-from showwork.evaluate.failures import Failure, Found, classify, frequencies, transitions
-from showwork.evaluate.harness import gold_bound
-from showwork.evaluate.stats import holm, wilson
-from showwork.recipe import FileSource, WorkedSource
-from showwork.record import read_record, record
-from showwork.types import Completion, Graded, Kind, Stop, Task, Verdict
-from showwork.verify.grade import grade
+from everystep.core.recipe import FileSource, WorkedSource
+from everystep.core.record import read_record, record
+from everystep.core.types import Completion, Graded, Kind, Stop, Task, Verdict
+from everystep.data.sources import SOURCES
+from everystep.evaluate.calibration import at_k, ballots, majority_at_k, pass_at_k, reliability
+from everystep.evaluate.compare import gain, pairs
+from everystep.evaluate.failures import Failure, Found, classify, frequencies, transitions
+from everystep.evaluate.harness import gold_bound
+from everystep.evaluate.stats import holm, wilson
+from everystep.verify.grade import grade
 
 SPEED = Task(
     "speed",
@@ -116,12 +116,8 @@ CASES: list[tuple[str, Task, str, Stop, Failure, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("task", "text", "stop", "failure", "said"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
-)
-def test_each_class_is_found_with_its_evidence(
-    task: Task, text: str, stop: Stop, failure: Failure, said: str
-) -> None:
+@pytest.mark.parametrize(("task", "text", "stop", "failure", "said"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_each_class_is_found_with_its_evidence(task: Task, text: str, stop: Stop, failure: Failure, said: str) -> None:
     graded = grade(task, Completion(task.id, 0, text, stop=stop))
     found = classify(graded)
     assert (found.failure, said in found.evidence) == (failure, True), found

@@ -15,25 +15,25 @@ from typing import Any
 
 import pytest
 
-import showwork
-from run_fixtures import HOSTILE, evaluated, finished, spoilt, tasks
-from showwork.cli import main
-from showwork.evaluate.compare import pairs
-from showwork.evaluate.failures import classify
-from showwork.evaluate.harness import gold_bound, paired
-from showwork.evaluate.stats import holm
-from showwork.files import read_json, read_jsonl, write_json, write_jsonl
-from showwork.record import read_record
-from showwork.run import Run, read_run
-from showwork.show.film.canvas import best, drawable, runs_of
-from showwork.show.film.captions import cues, narration, webvtt
-from showwork.show.film.facts import read_facts
-from showwork.show.film.frames import still
-from showwork.show.film.insights import Change, changes, insights
-from showwork.show.film.paint import Painted
-from showwork.show.film.painters import paint
-from showwork.show.film.scenes import film_of, told_whole
-from showwork.show.film.script import (
+import everystep
+from everystep.cli.app import main
+from everystep.core.files import read_json, read_jsonl, write_json, write_jsonl
+from everystep.core.record import read_record
+from everystep.core.run import Run, read_run
+from everystep.core.types import Completion, Graded
+from everystep.evaluate.compare import pairs
+from everystep.evaluate.failures import classify
+from everystep.evaluate.harness import gold_bound, paired
+from everystep.evaluate.stats import holm
+from everystep.show.film.canvas import best, drawable, runs_of
+from everystep.show.film.captions import cues, narration, webvtt
+from everystep.show.film.facts import read_facts
+from everystep.show.film.frames import still
+from everystep.show.film.insights import Change, changes, insights
+from everystep.show.film.paint import Painted
+from everystep.show.film.painters import paint
+from everystep.show.film.scenes import film_of, told_whole
+from everystep.show.film.script import (
     FORMS,
     LONGEST,
     PACE,
@@ -48,9 +48,9 @@ from showwork.show.film.script import (
     fit,
     spoken,
 )
-from showwork.show.film.write import as_json
-from showwork.types import Completion, Graded
-from showwork.verify.grade import grade
+from everystep.show.film.write import as_json
+from everystep.verify.grade import grade
+from run_fixtures import HOSTILE, evaluated, finished, spoilt, tasks
 
 UNSEEN = re.compile("[\u202a-\u202e\u2066-\u2069\u200b-\u200f\x00-\x09\x0b-\x1f\x7f\ud800-\udfff\u2028]")
 STAGES = ("base", "sft", "grpo")
@@ -74,10 +74,7 @@ def graded_of(run: Run, stage: str) -> list[Graded]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = summed(finished(tmp_path_factory.mktemp("runs") / "plain", n=120, steps=40))
-    rows = [
-        {"domain": t.domain, "question": t.question, "answer": t.answer, "solution": t.solution}
-        for t in tasks(9)
-    ]
+    rows = [{"domain": t.domain, "question": t.question, "answer": t.answer, "solution": t.solution} for t in tasks(9)]
     write_jsonl(run.data / "sft.jsonl", rows)
     write_jsonl(run.data / "train_worked.jsonl", rows[:5])
     return run
@@ -102,8 +99,8 @@ def test_every_figure_is_in_the_run(plain: Run) -> None:
 def looked_up(run: Run, figure: Figure) -> float:
     """The value of a figure, by another way than the film's: straight from the file, or counted anew."""
     path = run.root / figure.file
-    if figure.file.startswith("showwork/"):
-        path = Path(showwork.__file__).parent.parent / figure.file
+    if figure.file.startswith("everystep/"):
+        path = Path(everystep.__file__).parent.parent / figure.file
     at = figure.at
     if at.startswith("/"):
         value: Any = read_jsonl(path)[0] if path.suffix == ".jsonl" else read_json(path)
@@ -152,8 +149,7 @@ def from_records(run: Run, figure: Figure) -> float:
     if match := re.fullmatch(r"gained over (\w+)(, capable before)?", at):
         before = sides[match[1]]
         return sum(
-            g.contract and not before[k].contract and (not match[2] or before[k].capable)
-            for k, g in graded.items()
+            g.contract and not before[k].contract and (not match[2] or before[k].capable) for k, g in graded.items()
         )
     if at == "tasks of all stages":
         return len(graded)
@@ -338,9 +334,7 @@ def with_last(root: Path, share: float, before: float, n: int = 200) -> Run:
 
 def said_by(run: Run) -> str:
     seen, left = insights(read_facts(run))
-    return " ".join(
-        [*(i.seen.text for i in seen), *(i.heard.text for i in seen if i.heard), *(w.text for w in left)]
-    )
+    return " ".join([*(i.seen.text for i in seen), *(i.heard.text for i in seen if i.heard), *(w.text for w in left)])
 
 
 def test_nothing_is_claimed_where_nothing_changed(tmp_path: Path) -> None:
@@ -360,9 +354,7 @@ def test_a_gain_and_a_loss_are_called_by_their_names(tmp_path: Path) -> None:
     assert re.search(r"SFT → GRPO: \+\d", up) and "points more" in up and "The failure that fell most" in up
     assert "cannot be told apart" not in up and "worse" not in up
     down = said_by(with_last(tmp_path / "down", 0.8, 0.0))
-    assert (
-        re.search(r"SFT → GRPO: −\d", down) and "GRPO is worse" in down and "the model became worse" in down
-    )
+    assert re.search(r"SFT → GRPO: −\d", down) and "GRPO is worse" in down and "the model became worse" in down
     assert "points more" not in down.partition("SFT gained")[0] and "The failure that rose most" in down
     assert "failure classes: none became rarer" in down
 
@@ -413,9 +405,7 @@ def test_a_run_with_the_base_alone_says_that_nothing_can_be_said(tmp_path: Path)
     assert film.seconds < 150
 
 
-def test_a_run_without_evaluation_is_one_clear_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_evaluation_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = without(finished(tmp_path / "run", n=8), "evaluate")
     assert main(["video", str(run.root)]) == 2
     said = capsys.readouterr().err
@@ -516,9 +506,7 @@ def test_the_same_run_gives_the_same_pictures(plain: Run) -> None:
 
 def test_a_completion_without_claims_or_answer_is_shown(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", n=8, steps=1)
-    silent = [
-        grade(t, Completion(t.id, 0, h, (1,))) for t, h in zip(tasks(8), ["", " ", *HOSTILE], strict=False)
-    ]
+    silent = [grade(t, Completion(t.id, 0, h, (1,))) for t, h in zip(tasks(8), ["", " ", *HOSTILE], strict=False)]
     for stage in STAGES:
         evaluated(run, stage, silent)
     film = film_of(run)
@@ -540,10 +528,10 @@ def test_the_structure_is_printed_as_json(plain: Run, capsys: pytest.CaptureFixt
 
 def test_without_ffmpeg_one_line_says_what_to_install(plain: Run) -> None:
     code = (
-        "import sys; sys.modules['imageio_ffmpeg'] = None; from showwork.cli import main;"
+        "import sys; sys.modules['imageio_ffmpeg'] = None; from everystep.cli.app import main;"
         f"sys.exit(main(['video', {str(plain.root)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "pip install 'showwork[video]'" in done.stderr
+    assert done.stderr.count("\n") == 1 and "pip install 'everystep[video]'" in done.stderr
     assert not (plain.root / "video").exists()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from everystep.cli.app import main
+from everystep.core.run import Run
+from everystep.show.film import speech, write
+from everystep.show.film.captions import narration, webvtt
+from everystep.show.film.frames import frames
+from everystep.show.film.scenes import film_of, shortened, told_whole
+from everystep.show.film.script import Figure, every
+from everystep.show.writeup import fits, markdown, pdf, writeup
 from run_fixtures import finished
-from showwork.cli import main
-from showwork.run import Run
-from showwork.show.film import speech, write
-from showwork.show.film.captions import narration, webvtt
-from showwork.show.film.frames import frames
-from showwork.show.film.scenes import film_of, shortened, told_whole
-from showwork.show.film.script import Figure, every
-from showwork.show.writeup import fits, markdown, pdf, writeup
 
 # A voice that says everything as a tone, half a second a word; like espeak-ng it takes -w FILE and -f FILE.
 VOICE = """#!{python}
@@ -66,9 +66,7 @@ def test_frames_are_as_many_as_the_film_has_at_any_rate(run: Run) -> None:
     assert sum(stays for _, stays in frames(film, 1)) == round(film.seconds)
 
 
-def test_a_voice_is_heard_and_never_makes_it_longer(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_voice_is_heard_and_never_makes_it_longer(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     voice = tmp_path / "bin" / "espeak-ng"
     voice.parent.mkdir()
     voice.write_text(VOICE.format(python=sys.executable))

@@ -16,13 +16,13 @@ import pytest
 from flax import nnx
 from tunix.models.gemma3.params import map_from_upstream_checkpoint
 
+from everystep.model.io.flax_files import as_folder, flax_name, shape_of_arrays
+from everystep.model.io.layout import layout
+from everystep.model.io.load import fingerprint, load
+from everystep.model.io.published import KNOWN
+from everystep.model.io.source import Source, find
 from model_files import GEMMA2, GEMMA3, HEAD, HEADS, KV, WIDTH, gemma2_tokenizer_model, named, write
 from model_fixtures import TUNIX, tokenizer_model
-from showwork.model.flax_files import as_folder, flax_name, shape_of_arrays
-from showwork.model.layout import layout
-from showwork.model.load import fingerprint, load
-from showwork.model.published import KNOWN
-from showwork.model.source import Source, find
 
 pytestmark = TUNIX
 NORMS = {
@@ -48,9 +48,7 @@ def upstream(config: dict[str, Any], dtype: Any = np.float32) -> dict[str, dict[
         gemma3 = config["model_type"] == "gemma3_text"
         tree |= {
             ours + "attn/q_einsum": {"w": q.reshape(HEADS, HEAD, WIDTH).swapaxes(1, 2)},
-            ours + "attn/kv_einsum": {
-                "w": np.stack([x.reshape(KV, HEAD, WIDTH).swapaxes(1, 2) for x in (k, v)])
-            },
+            ours + "attn/kv_einsum": {"w": np.stack([x.reshape(KV, HEAD, WIDTH).swapaxes(1, 2) for x in (k, v)])},
             ours + "attn/attn_vec_einsum": {"w": o.T.reshape(HEADS, HEAD, WIDTH)},
             ours + "mlp/gating_einsum": {"w": both if gemma3 else both.swapaxes(1, 2)},
             ours + "mlp/linear": {"w": down.T},
@@ -75,9 +73,7 @@ def nested(tree: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def saved(
-    folder: Path, tree: dict[str, Any], config: dict[str, Any], one_by_one: dict[str, Any] | None = None
-) -> Path:
+def saved(folder: Path, tree: dict[str, Any], config: dict[str, Any], one_by_one: dict[str, Any] | None = None) -> Path:
     """As Kaggle has it: the checkpoint in a folder of its own, the tokenizer beside it; and a config.
     `one_by_one`: a tree whose arrays lie in folders of their own, as Orbax wrote them before."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +90,7 @@ def saved(
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "showwork" / "flax"
+    return tmp_path / "cache" / "everystep" / "flax"
 
 
 def parameters(folder: Path) -> dict[tuple[Any, ...], np.ndarray]:
@@ -147,7 +143,7 @@ def test_what_is_seen_with_is_left_out(tmp_path: Path, caplog: pytest.LogCapture
         "SigLiPFromPatches_0/siglip_encoder/embedding": {"kernel": np.zeros((2, 2), np.float32)},
         "transformer/embedder/mm_input_projection": {"w": np.zeros((2, 2), np.float32)},
     }
-    with caplog.at_level(logging.WARNING, logger="showwork"):
+    with caplog.at_level(logging.WARNING, logger="everystep"):
         ours = parameters(saved(tmp_path / "kaggle", upstream(GEMMA3) | seeing, GEMMA3))
     assert "2 vision arrays are left out" in caplog.text
     assert len(ours) == len(parameters(saved(tmp_path / "plain", upstream(GEMMA3), GEMMA3)))
@@ -217,10 +213,10 @@ def test_a_torn_one_is_one_line(tmp_path: Path, cache: Path) -> None:
     folder = saved(tmp_path / "kaggle", upstream(GEMMA3), GEMMA3)
     for path in (folder / "gemma-it" / "d").iterdir():
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    command = [sys.executable, "-m", "showwork", "eval", str(folder), "--quiet"]
+    command = [sys.executable, "-m", "everystep", "eval", str(folder), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 2 and last.startswith(f"showwork: model {folder}") and "cannot be read" in last
+    assert done.returncode == 2 and last.startswith(f"everystep: model {folder}") and "cannot be read" in last
     assert "which does not make" not in last  # that is another fault
     assert not list(cache.iterdir())
 

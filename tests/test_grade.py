@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from showwork.data import worked
-from showwork.show.checked import page, screen
-from showwork.trace import MAX_CHARS, gold, render
-from showwork.types import Completion, Fault, Kind, Stop, Task, Truth, Verdict, task_id
-from showwork.verify.files import check_file, grade_file
-from showwork.verify.grade import check, grade
+from everystep.core.trace import MAX_CHARS, gold, render
+from everystep.core.types import Completion, Fault, Kind, Stop, Task, Truth, Verdict, task_id
+from everystep.data import worked
+from everystep.show.checked import page, screen
+from everystep.verify.files import check_file, grade_file
+from everystep.verify.grade import check, grade
 
 TASK = Task("t", "math", "There are 3 boxes of 12 pens at 20% off.", "36", Kind.NUMBER, "test", "test")
 NOTE = re.compile(r"<<[^<>]*>>")
@@ -188,9 +188,7 @@ def test_grade_file() -> None:
     ]
     assert [r["line"] for r in rows if "error" in r] == [5, 6, 7, 8, 9]
     assert [r["id"] for r in rows] == [1, "b", 3, None, 5, 6, 7, None, 9]
-    whole = list(
-        grade_file([json.dumps({"id": 1, "prediction": trace("3 * 12 = 36"), "gold": "36"})], text="trace")
-    )
+    whole = list(grade_file([json.dumps({"id": 1, "prediction": trace("3 * 12 = 36"), "gold": "36"})], text="trace"))
     assert whole[0]["verdict"] == "right"
     with pytest.raises(ValueError, match="'answer' or 'trace'"):
         list(grade_file(lines, text="nonsense"))

@@ -14,23 +14,23 @@ import pytest
 from flax import nnx
 from tunix.rl.grpo.grpo_learner import GRPOConfig
 
+from everystep.core.recipe import Grpo
+from everystep.core.types import Completion, Graded, Sampling, Score, Stop, Stopped, Task
+from everystep.data.difficulty import Draws
+from everystep.model.chunk import structure
+from everystep.model.decode import Decoded, OnDone, decode
+from everystep.model.lora import adapter, merged, without
+from everystep.score.groups import spread
+from everystep.score.mix import Mix
+from everystep.score.rewards import PARTS
+from everystep.train import grpo as module
+from everystep.train.checkpoint import Checkpoints
+from everystep.train.groups import Groups, advantages, parted, refilled, sample_groups, spare, step_seed
+from everystep.train.grpo import grpo
+from everystep.train.loss import LOSS, Examples, policy_loss, reference
+from everystep.train.stage_session import Leg
+from everystep.verify.grade import grade
 from model_fixtures import INSTRUCTION, TUNIX, logprobs, lora, tasks, tokenizer
-from showwork.data.difficulty import Draws
-from showwork.model.chunk import structure
-from showwork.model.decode import Decoded, OnDone, decode
-from showwork.model.lora import adapter, merged, without
-from showwork.recipe import Grpo
-from showwork.score.groups import spread
-from showwork.score.mix import Mix
-from showwork.score.rewards import PARTS
-from showwork.train import grpo as module
-from showwork.train.checkpoint import Checkpoints
-from showwork.train.groups import Groups, advantages, parted, refilled, sample_groups, spare, step_seed
-from showwork.train.grpo import grpo
-from showwork.train.leg import Leg
-from showwork.train.loss import LOSS, Examples, policy_loss, reference
-from showwork.types import Completion, Graded, Sampling, Score, Stop, Stopped, Task
-from showwork.verify.grade import grade
 
 pytestmark = TUNIX
 HOW = Grpo(steps=3, prompts=4, group=4, learning_rate=5e-3, warmup=0.0, beta=0.05, max_tokens=16)
@@ -101,14 +101,10 @@ def test_the_loss_by_hand() -> None:
         weight=jnp.asarray(weight, jnp.float32),
         size=2,
     )
-    config: Any = GRPOConfig(
-        num_generations=2, beta=0.04, epsilon=0.2, kl_loss_mode="low_var_kl", policy_loss_fn=LOSS
-    )
+    config: Any = GRPOConfig(num_generations=2, beta=0.04, epsilon=0.2, kl_loss_mode="low_var_kl", policy_loss_fn=LOSS)
     config.temperature = 0.7  # Tunix sets it from the rollout's
     value, aux = nnx.jit(lambda m, b: policy_loss(m, b, config, 0, 106))(model, batch)
-    assert float(value) == pytest.approx(total, rel=1e-4) and float(aux["kl"]) == pytest.approx(
-        kl_sum, rel=1e-3
-    )
+    assert float(value) == pytest.approx(total, rel=1e-4) and float(aux["kl"]) == pytest.approx(kl_sum, rel=1e-3)
     assert 0 < float(aux["pg_clipfrac"]) < 1
 
 
@@ -131,9 +127,7 @@ class Watched:
     """One run of three steps, with everything that can be seen of it. Given a folder, it is left after its
     first step, and begins with what is saved there."""
 
-    def __init__(
-        self, how: Grpo = HOW, seed: int = 0, weights: Mix | None = None, folder: Path | None = None
-    ):
+    def __init__(self, how: Grpo = HOW, seed: int = 0, weights: Mix | None = None, folder: Path | None = None):
         self.draws = draws(how, seed)
         leg = None
         if folder is not None:
@@ -244,9 +238,7 @@ def test_the_same_seed_is_the_same_run_bit_by_bit(straight: Watched) -> None:
 
 
 @pytest.mark.usefixtures("part")
-def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(
-    straight: Watched, tmp_path: Path
-) -> None:
+def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(straight: Watched, tmp_path: Path) -> None:
     """Left after every step: adapter, optimizer, rate, noise, draws and reference go on where they were."""
     parts = []
     for _ in range(3):
@@ -261,9 +253,7 @@ def test_micro_batches_are_the_batch(straight: Watched) -> None:
     split = Watched(HOW.model_copy(update={"micro_prompts": 2}))
     assert [s[0] for s in split.steps] == [1, 2, 3]
     assert all(float(x.weight.sum()) == pytest.approx(2, rel=1e-5) for x in split.examples)
-    assert [g.completion.tokens for g in split.steps[0][2]] == [
-        g.completion.tokens for g in straight.steps[0][2]
-    ]
+    assert [g.completion.tokens for g in split.steps[0][2]] == [g.completion.tokens for g in straight.steps[0][2]]
     # Adam divides by the gradient's size, so where that is next to nothing, rounding is all there is.
     moved = max(float(np.abs(split.after[k] - split.before[k]).max()) for k in split.after)
     apart = np.concatenate([np.abs(split.after[k] - straight.after[k]).ravel() for k in split.after])
@@ -305,9 +295,7 @@ def test_the_share_that_a_judge_has_answered_is_of_those_in_form() -> None:
 def groups(*totals: Sequence[float], first: int = 0) -> Groups:
     chosen = list(tasks()[first : first + len(totals)])
     row = Decoded(np.zeros(1, np.int32), np.zeros(1, np.float32), True)
-    return Groups(
-        chosen, [[row] * len(t) for t in totals], [[] for _ in totals], [scores(*t) for t in totals]
-    )
+    return Groups(chosen, [[row] * len(t) for t in totals], [[] for _ in totals], [scores(*t) for t in totals])
 
 
 def test_refills_replace_dead_groups_and_only_those() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fakes import FakeClock, ScriptedSampler
-from showwork.evaluate import table
-from showwork.evaluate.harness import (
+from everystep.core.types import Completion, Fault, Graded, Kind, Prompt, Sampling, Stop, Task, Verdict, task_id
+from everystep.evaluate import table
+from everystep.evaluate.harness import (
     evaluate,
     gold_bound,
     grade_completions,
@@ -21,9 +21,9 @@ from showwork.evaluate.harness import (
     require_gold,
     summarise,
 )
-from showwork.evaluate.stats import mcnemar, wilson
-from showwork.score.mix import Mix
-from showwork.types import Completion, Fault, Graded, Kind, Prompt, Sampling, Stop, Task, Verdict, task_id
+from everystep.evaluate.stats import mcnemar, wilson
+from everystep.score.mix import Mix
+from fakes import FakeClock, ScriptedSampler
 
 WEIGHTS = Mix({"correctness": 1.0, "process": 0.2, "format": 0.2})
 RATE = {"value", "low", "high"}

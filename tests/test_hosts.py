@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import chaos
-from showwork.process import STOPPED
+from everystep.cli.process import STOPPED
 from test_sharding import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -21,13 +21,11 @@ def started(folder: Path) -> list[subprocess.Popen[str]]:
     """Both processes; only the first has the folder."""
     port, both = free_port(), []
     for i, where in enumerate((folder, folder.with_name(f"{folder.name}-other"))):
-        command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", *chaos.SMALL]
+        command = [sys.executable, "-m", "everystep", "run", "recipes/tiny.yaml", *chaos.SMALL]
         command += ["--dir", str(where), "--quiet", "--hosts", f"{i}/2@127.0.0.1:{port}"]
         flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
         both.append(
-            subprocess.Popen(
-                command, cwd=chaos.ROOT, env=os.environ | flags, stderr=subprocess.PIPE, text=True
-            )
+            subprocess.Popen(command, cwd=chaos.ROOT, env=os.environ | flags, stderr=subprocess.PIPE, text=True)
         )
     return both
 
@@ -70,9 +68,7 @@ def test_a_wish_to_stop_reaches_all(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     both = started(folder)
     end = time.monotonic() + 900
-    while (
-        both[0].poll() is None and not list(folder.glob("checkpoints/sft/steps/*")) and time.monotonic() < end
-    ):
+    while both[0].poll() is None and not list(folder.glob("checkpoints/sft/steps/*")) and time.monotonic() < end:
         time.sleep(0.05)
     both[1].send_signal(signal.SIGTERM)
     said = ended(both, 300)
@@ -82,7 +78,7 @@ def test_a_wish_to_stop_reaches_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["2/2@127.0.0.1:9", "0/2", "auto/2@x:1", "0/2@127.0.0.1", "0/2@a b:1"])
 def test_a_place_that_makes_no_sense_is_one_line(tmp_path: Path, place: str) -> None:
-    command = [sys.executable, "-m", "showwork", "run", "recipes/tiny.yaml", "--hosts", place]
+    command = [sys.executable, "-m", "everystep", "run", "recipes/tiny.yaml", "--hosts", place]
     command += ["--dir", str(tmp_path / "run")]
     done = subprocess.run(command, cwd=chaos.ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "INDEX/COUNT@HOST:PORT" in done.stderr

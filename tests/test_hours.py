@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from everystep.core.clock import Deadline
+from everystep.core.recipe import load
+from everystep.core.run import open_run
+from everystep.pipeline import run_all
+from everystep.show.screen import Screen
+from everystep.train.session import Session
 from fakes import FakeClock
 from model_fixtures import TUNIX
-from showwork.clock import Deadline
-from showwork.recipe import load
-from showwork.run import open_run
-from showwork.session import Session
-from showwork.show.screen import Screen
-from showwork.stages import run_all
 from test_stages import ROOT, SMALL
 
 pytestmark = [*TUNIX, pytest.mark.slow]

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import ScriptedSampler
-from judge_server import BAD, criteria, sound
-from showwork import trace
-from showwork.score import rubric as rubrics
-from showwork.score.judge import Judge, Judgement, score_judged, values
-from showwork.score.ledger import Ledger
-from showwork.score.mix import Mix, read_mix
-from showwork.score.rubric import (
+from everystep.core import trace
+from everystep.core.types import Completion, Graded, Kind, Prompt, Sampler, Task
+from everystep.score import rubric as rubrics
+from everystep.score.budget import Ledger
+from everystep.score.judge import Judge, Judgement, score_judged, values
+from everystep.score.mix import Mix, read_mix
+from everystep.score.rubric import (
     BY_DOMAIN,
     CORRECTNESS,
     FOLDER,
@@ -28,8 +27,9 @@ from showwork.score.rubric import (
     system_prompt,
     user_prompt,
 )
-from showwork.types import Completion, Graded, Kind, Prompt, Sampler, Task
-from showwork.verify.grade import grade
+from everystep.verify.grade import grade
+from fakes import ScriptedSampler
+from judge_server import BAD, criteria, sound
 
 NAMES = sorted(p.stem for p in FOLDER.glob("*.yaml"))
 MATH = load_rubric("math")
@@ -51,9 +51,7 @@ def graded(
 def essay(text: str = "Step 1: I name the two main points of it.", sample: int = 0) -> Graded:
     """A completion that no checker can decide on."""
     task = Task("s-1", "summary", "Summarise: …", "A long reference that is text.", Kind.TEXT, "hand", "test")
-    return grade(
-        task, Completion(task.id, sample, f"<reasoning>\n{text}\n</reasoning>\n<answer>Points.</answer>")
-    )
+    return grade(task, Completion(task.id, sample, f"<reasoning>\n{text}\n</reasoning>\n<answer>Points.</answer>"))
 
 
 def judge(script: Callable[[str], str], *, blind: bool = False) -> tuple[Judge, list[ScriptedSampler]]:
@@ -223,9 +221,7 @@ def test_markdown_is_taken_off_and_mathematics_is_not(text: str, shown: str) -> 
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize(
-    "unit", ["**a ", "*a ", "__", "[", "<", "- ", "* ", "`", "#", "> ", "<b", "<|", "- - "]
-)
+@pytest.mark.parametrize("unit", ["**a ", "*a ", "__", "[", "<", "- ", "* ", "`", "#", "> ", "<b", "<|", "- - "])
 def test_no_text_takes_long_to_strip(unit: str) -> None:
     plain(unit * (30_000 // len(unit)), MATH)
 
@@ -346,9 +342,7 @@ FOOLED = {
     "everybody gets 1": lambda prompt: sound(prompt, 1),
     "obeys the trace": lambda prompt: five(prompt) if "Give 5/5" in prompt else sound(prompt),
     "falls for an opening": lambda prompt: five(prompt) if "Thought process:" in prompt else sound(prompt),
-    "looks at the answer only": lambda prompt: (
-        five(prompt) if "= 22, and 22 + 3 = 26" in prompt else sound(prompt)
-    ),
+    "looks at the answer only": lambda prompt: five(prompt) if "= 22, and 22 + 3 = 26" in prompt else sound(prompt),
     "believes a confident tone": lambda prompt: five(prompt) if "with certainty" in prompt else sound(prompt),
     "scores what is not there": lambda prompt: five(prompt) if "(no steps)" in prompt else sound(prompt),
 }

@@ -18,18 +18,18 @@ from typing import Any
 
 import pytest
 
+from everystep.core import recipe
+from everystep.core.strict import RecipeError
+from everystep.core.trace import prompt
+from everystep.core.types import Completion, Graded, Kind, Prompt, Sampling, Task
+from everystep.score.answers_cache import Answer, open_answers
+from everystep.score.budget import Ledger
+from everystep.score.endpoint import Endpoint, Line, Shape, open_line
+from everystep.score.judge import Judge, judge_of
+from everystep.score.rubric import schema
+from everystep.score.wire import Key, read_body, read_key
+from everystep.verify.grade import grade
 from judge_server import Reply, Script, Server, serving, sound, sound_reply, user
-from showwork import recipe
-from showwork.score.answers_cache import Answer, open_answers
-from showwork.score.endpoint import Endpoint, Line, Shape, open_line
-from showwork.score.judge import Judge, judge_of
-from showwork.score.ledger import Ledger
-from showwork.score.rubric import schema
-from showwork.score.wire import Key, read_body, read_key
-from showwork.strict import RecipeError
-from showwork.trace import prompt
-from showwork.types import Completion, Graded, Kind, Prompt, Sampling, Task
-from showwork.verify.grade import grade
 
 SECRET = "sk-test-0123456789abcdefSECRET"
 FORM = schema(["coherence"])
@@ -289,9 +289,7 @@ def test_tokens_money_and_time_are_counted(tmp_path: Path) -> None:
     assert Ledger().to_json()["money"] is None and Ledger().to_json()["seconds_p95"] is None
 
 
-@pytest.mark.parametrize(
-    "usage", [None, 5, {}, {"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": "9"}]
-)
+@pytest.mark.parametrize("usage", [None, 5, {}, {"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": "9"}])
 def test_tokens_that_a_server_does_not_count_are_estimated(tmp_path: Path, usage: Any) -> None:
     with serving(lambda request, before: Reply(GOOD, usage=usage)) as server:
         opened = line(server, tmp_path)
@@ -356,7 +354,7 @@ CHILD = """
 import sys
 from judge_server import serving
 from test_judge_endpoint import Line, Endpoint, FORM, HOW, prompts, open_line
-from showwork import recipe
+from everystep.core import recipe
 opened = open_line(recipe.Judge(base_url=sys.argv[1], model="stub", cache=sys.argv[2], concurrency=4))
 Endpoint(opened, "Be strict.", FORM).sample(prompts(400), 1, HOW)
 """
@@ -452,9 +450,7 @@ def test_the_key_is_nowhere_but_in_the_header(
         assert SECRET not in text and "abcdefSECRET" not in text
 
 
-def test_a_key_that_cannot_be_one_is_named_by_its_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_that_cannot_be_one_is_named_by_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(sound_reply) as server:
         for value, said in (
             ("", "is not set"),

@@ -1,4 +1,4 @@
-"""`showwork judge`: the sample, its figures, and the verb, against a server and a local model."""
+"""`everystep judge`: the sample, its figures, and the verb, against a server and a local model."""
 
 import json
 import math
@@ -10,24 +10,22 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from everystep.cli import app as cli
+from everystep.core.files import write_jsonl
+from everystep.core.record import record
+from everystep.core.types import Completion, Graded, Kind, Sampler, Task
+from everystep.evaluate.agreement import auroc, interval, quadratic_kappa
+from everystep.evaluate.judged import fill, judge_records, settings_of, stratified, stratum, table
+from everystep.score.budget import Ledger
+from everystep.score.judge import Judge
+from everystep.score.rubric import rubrics
+from everystep.verify.grade import grade
 from fakes import ScriptedSampler
 from judge_server import Reply, serving, sound, sound_reply, user
-from showwork import cli
-from showwork.evaluate.agreement import auroc, interval, quadratic_kappa
-from showwork.evaluate.judged import fill, judge_records, settings_of, stratified, stratum, table
-from showwork.files import write_jsonl
-from showwork.record import record
-from showwork.score.judge import Judge
-from showwork.score.ledger import Ledger
-from showwork.score.rubric import rubrics
-from showwork.types import Completion, Graded, Kind, Sampler, Task
-from showwork.verify.grade import grade
 
 
 def one(i: int, right: bool, domain: str = "math") -> Graded:
-    task = Task(
-        f"{domain}{i}", domain, f"How many are {i} times 12?", str(12 * i), Kind.NUMBER, "hand", "test"
-    )
+    task = Task(f"{domain}{i}", domain, f"How many are {i} times 12?", str(12 * i), Kind.NUMBER, "hand", "test")
     value = 12 * i + (not right)
     text = f"<reasoning>\nStep 1: {i} * 12 = {value}.\n</reasoning>\n<answer>{value}</answer>"
     return grade(task, Completion(task.id, 0, text))
@@ -71,11 +69,7 @@ def test_kappa_against_the_definition() -> None:
 def test_auroc_against_the_definition() -> None:
     scores, flags = [1, 3, 3, 5, 2], [False, True, False, True, True]
     pairs = [
-        (s, t)
-        for s, f in zip(scores, flags, strict=True)
-        if f
-        for t, g in zip(scores, flags, strict=True)
-        if not g
+        (s, t) for s, f in zip(scores, flags, strict=True) if f for t, g in zip(scores, flags, strict=True) if not g
     ]
     assert auroc(scores, flags) == pytest.approx(sum((s > t) + 0.5 * (s == t) for s, t in pairs) / len(pairs))
 
@@ -131,11 +125,7 @@ def test_a_judge_that_agrees() -> None:
     # Weighted back to the records: 0.9 · 5 + 0.1 · 2, where the sample's own mean is 4.25.
     assert quality["mean"] == pytest.approx(4.7) and quality["low"] < 4.7 < quality["high"]
     agreement = found["agreement"]
-    assert (
-        agreement["n"] == 40
-        and agreement["kappa"]["value"] > 0.9
-        and agreement["binary_kappa"]["value"] == 1.0
-    )
+    assert agreement["n"] == 40 and agreement["kappa"]["value"] > 0.9 and agreement["binary_kappa"]["value"] == 1.0
     assert agreement["auroc"]["coherence"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert agreement["same"] == 0.75  # it says 2 where the checker says 1
 
@@ -227,9 +217,7 @@ def test_a_judge_that_fails_a_canary_is_said_and_is_exit_code_1(
 ) -> None:
     with serving(lambda request, before: Reply(sound(user(request), 1))) as server:
         code, out, _ = called(capsys, str(files), "--base-url", server.url, "--model", "m", "--quiet")
-    assert (
-        code == 1 and "VOID: the judge failed canary 'honest'" in " ".join(out.split()) and "0 of 42" in out
-    )
+    assert code == 1 and "VOID: the judge failed canary 'honest'" in " ".join(out.split()) and "0 of 42" in out
 
 
 BAD = [
@@ -268,14 +256,10 @@ def test_the_shipped_tiny_gemma_as_judge_gives_no_scores_and_no_error(
 ) -> None:
     file = tmp_path / "r.yaml"
     file.write_text("name: r\ndata: {worked: {}}\njudge: {model: tiny, max_tokens: 32, concurrency: 4}\n")
-    code, out, _ = called(
-        capsys, str(files / "a.jsonl"), "--recipe", str(file), "--n", "4", "--json", "--quiet"
-    )
+    code, out, _ = called(capsys, str(files / "a.jsonl"), "--recipe", str(file), "--n", "4", "--json", "--quiet")
     found = json.loads(out)
     assert code == 0 and found["judged"] == 0 and found["void"] is None
     assert found["without"] == {"canary 'honest' of rubric 'math' was not judged": 4}
     assert found["cost"]["calls"] == 12 and found["cost"]["money"] == 0.0
-    code, out, _ = called(
-        capsys, str(files / "a.jsonl"), "--recipe", str(file), "--n", "4", "--json", "--quiet"
-    )
+    code, out, _ = called(capsys, str(files / "a.jsonl"), "--recipe", str(file), "--n", "4", "--json", "--quiet")
     assert json.loads(out)["cost"]["calls"] == 0 and json.loads(out)["cost"]["cached"] == 12

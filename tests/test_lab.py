@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from showwork.cli import app
-from showwork.data.sources import SOURCES
-from showwork.recipe import WorkedSource
-from showwork.record import record
-from showwork.score.attacks import Honest, attack, hacks, honest, suite, written
-from showwork.score.files import read_groups
-from showwork.score.groups import score_groups
-from showwork.score.lab import lab
-from showwork.score.mix import Mix, read_mix
-from showwork.show.lab import plot, report, spark, verdict
-from showwork.train.groups import advantages
-from showwork.types import Completion, Task, Truth
-from showwork.verify.grade import grade
+from everystep.cli.app import app
+from everystep.core.recipe import WorkedSource
+from everystep.core.record import record
+from everystep.core.types import Completion, Task, Truth
+from everystep.data.sources import SOURCES
+from everystep.score.attacks import Honest, attack, hacks, honest, suite, written
+from everystep.score.files import read_groups
+from everystep.score.groups import score_groups
+from everystep.score.lab import lab
+from everystep.score.mix import Mix, read_mix
+from everystep.show.lab import plot, report, spark, verdict
+from everystep.train.groups import advantages
+from everystep.verify.grade import grade
 
 PRESETS = ("verified", "composite", "rubric")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from everystep.core.clock import Deadline
+from everystep.core.recipe import Checkpoint
+from everystep.core.types import Stopped
+from everystep.train.checkpoint import Checkpoints
+from everystep.train.stage_session import Horizon, Leg
 from fakes import FakeClock
 from model_fixtures import TUNIX
-from showwork.clock import Deadline
-from showwork.recipe import Checkpoint
-from showwork.train.checkpoint import Checkpoints
-from showwork.train.leg import Horizon, Leg
-from showwork.types import Stopped
 
 pytestmark = TUNIX
 IDENTITY = {"code": "1"}
@@ -26,9 +26,7 @@ def arrays(step: int) -> dict[str, np.ndarray]:
     return {"model/a": np.full(3, step, np.float32)}
 
 
-def make(
-    leg: Leg, clock: FakeClock, seconds: float, upto: int = 10**6, start: int | None = None
-) -> Iterator[int]:
+def make(leg: Leg, clock: FakeClock, seconds: float, upto: int = 10**6, start: int | None = None) -> Iterator[int]:
     """The steps of a leg, each of which takes so many seconds."""
     step = leg.start if start is None else start
     while step < min(leg.horizon.steps, upto):
@@ -129,9 +127,7 @@ def test_the_shrunken_plan_is_in_the_checkpoint(tmp_path: Path) -> None:
 
 def test_a_plan_that_cannot_shrink_is_left_at_the_end_of_the_hours(tmp_path: Path) -> None:
     clock = FakeClock()
-    leg = Leg(
-        100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock, shrinks=False
-    )
+    leg = Leg(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock, shrinks=False)
     with pytest.raises(Stopped, match="hours are over; step 50 of 100 is saved"):
         list(make(leg, clock, 60.0))
 

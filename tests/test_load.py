@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from everystep.model.io.load import load, read_config, save
 from model_fixtures import TUNIX, base_arrays, logits, micro, texts, tokenizer, tokenizer_model
-from showwork.model.load import load, read_config, save
 
 pytestmark = TUNIX
 
@@ -54,9 +54,7 @@ def test_half_precision_files_are_read_as_float32(folder: Path) -> None:
 
 def edit(folder: Path, changes: dict[str, Any]) -> None:
     raw = json.loads((folder / "config.json").read_text()) | changes
-    (folder / "config.json").write_text(
-        json.dumps({k: v for k, v in raw.items() if v is not ...}, default=str)
-    )
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in raw.items() if v is not ...}, default=str))
 
 
 def tensors(folder: Path, **changes: np.ndarray | None) -> None:

@@ -13,18 +13,18 @@ import pytest
 from flax import nnx
 from tunix.models.gemma3.model import RematConfig
 
+from everystep.core.types import Sampling
+from everystep.model import logprobs as module
+from everystep.model.chunk import Settings, chunk, prefill, row_keys, structure
+from everystep.model.config import Config
+from everystep.model.decode import decode
+from everystep.model.gemma import Gemma
+from everystep.model.kv_cache import moved
+from everystep.model.logprobs import chosen_logprobs, group_logprobs, token_logprobs
+from everystep.model.lora import adapter as adapter_arrays
+from everystep.model.lora import add_lora, merged, set_adapter, without
+from everystep.model.tiny import fresh
 from model_fixtures import TUNIX, config, lora, micro
-from showwork.model import logprobs as module
-from showwork.model.chunk import Settings, chunk, prefill, row_keys, structure
-from showwork.model.config import Config
-from showwork.model.decode import decode
-from showwork.model.gemma import Gemma
-from showwork.model.logprobs import chosen_logprobs, group_logprobs, token_logprobs
-from showwork.model.lora import adapter as adapter_arrays
-from showwork.model.lora import add_lora, merged, set_adapter, without
-from showwork.model.past import moved
-from showwork.model.tiny import fresh
-from showwork.types import Sampling
 
 pytestmark = TUNIX
 ROWS, TIME, WIDTH, PIECES = 3, 7, 16, 96
@@ -38,9 +38,7 @@ def given(dtype: Any = jnp.float32, scale: float = 1.0) -> tuple[Any, Any, Any, 
     return hidden, table, tokens, jnp.asarray(rng.normal(size=(ROWS, TIME)), jnp.float32)
 
 
-def plainly(
-    hidden: np.ndarray, table: np.ndarray, tokens: np.ndarray, temperature: float, cap: float | None
-) -> Any:
+def plainly(hidden: np.ndarray, table: np.ndarray, tokens: np.ndarray, temperature: float, cap: float | None) -> Any:
     """By the definition, in float64."""
     scores = hidden.astype(np.float64) @ table.astype(np.float64).T
     scores = (scores if cap is None else cap * np.tanh(scores / cap)) / temperature
@@ -52,9 +50,7 @@ def plainly(
 @pytest.mark.parametrize("cap", [None, 3.0])
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
 @pytest.mark.parametrize("part", [1, 8, 48, 96])
-def test_value_and_gradient_do_not_depend_on_the_parts(
-    part: int, temperature: float, cap: float | None
-) -> None:
+def test_value_and_gradient_do_not_depend_on_the_parts(part: int, temperature: float, cap: float | None) -> None:
     hidden, table, tokens, weight = given()
 
     def loss(hidden: Any, table: Any, part: int) -> Any:
@@ -149,9 +145,7 @@ def test_no_array_has_positions_and_the_vocabulary(wide: tuple[Any, Any], which:
 
     def loss(adapter: Any, rest: Any, *tokens: Any) -> Any:
         model = nnx.merge(graph, adapter, rest)
-        each = (
-            token_logprobs(model, *tokens, 0, 1023) if which == "rows" else group_logprobs(model, *tokens, 0)
-        )
+        each = token_logprobs(model, *tokens, 0, 1023) if which == "rows" else group_logprobs(model, *tokens, 0)
         return each.sum()
 
     adapter, rest = nnx.split_state(state, nnx.LoRAParam, ...)
@@ -172,9 +166,7 @@ def test_decoding_has_no_array_of_positions_by_the_vocabulary() -> None:
     first = prefill.lower(graph, state, ids, 0)
     past, logits = jax.eval_shape(partial(prefill, graph, pad=0), state, ids)
     past = jax.eval_shape(lambda p: {k: moved(layers, jnp.int32(0), 768) for k, layers in p.items()}, past)
-    done, shift, number = (
-        jax.ShapeDtypeStruct(*of) for of in (((rows,), bool), ((rows,), "int32"), ((), "int32"))
-    )
+    done, shift, number = (jax.ShapeDtypeStruct(*of) for of in (((rows,), bool), ((rows,), "int32"), ((), "int32")))
     keys = jax.eval_shape(row_keys, *(jax.ShapeDtypeStruct(s, "uint32") for s in ((), (rows,), (rows,))))
     starts, warm = dict.fromkeys(past, number), jax.ShapeDtypeStruct((), jnp.float32)
     how = Settings(False, 0, 1.0, (1, 106), 0)
@@ -211,7 +203,5 @@ def test_layers_that_are_computed_again_change_no_number() -> None:
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-4, rtol=1e-4)
     set_adapter(again, adapter_arrays(plain))
     ids, how = [[2, 7, 9, 30], [2, 8]], Sampling(temperature=0.0, max_tokens=20)
-    texts = [
-        decode(structure(without(m)), merged(m), ids, 1, how, pad=0, ends=(1, 106)) for m in (plain, again)
-    ]
+    texts = [decode(structure(without(m)), merged(m), ids, 1, how, pad=0, ends=(1, 106)) for m in (plain, again)]
     assert [g[0].tokens.tolist() for g in texts[0]] == [g[0].tokens.tolist() for g in texts[1]]

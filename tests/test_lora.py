@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from everystep.model.gemma import Gemma
+from everystep.model.logprobs import token_logprobs
+from everystep.model.lora import adapter, fused, load_adapter, merged, save_adapter, set_adapter, without
 from model_fixtures import TUNIX, base_arrays, config, logits, lora, micro, texts, tokenizer
-from showwork.model.gemma import Gemma
-from showwork.model.logprobs import token_logprobs
-from showwork.model.lora import adapter, fused, load_adapter, merged, save_adapter, set_adapter, without
 
 pytestmark = TUNIX
 ABOUT = {"stage": "sft", "seed": 3}
@@ -53,9 +53,7 @@ def test_a_fused_policy_has_the_same_numbers_and_gradients() -> None:
 
         def value(factors: Any, whole: bool, graph: Any = graph, rest: Any = rest) -> Any:
             model = nnx.merge(graph, factors, rest)
-            return (
-                token_logprobs(fused(model) if whole else model, jnp.asarray(rows), pad, 20) * weight
-            ).sum()
+            return (token_logprobs(fused(model) if whole else model, jnp.asarray(rows), pad, 20) * weight).sum()
 
         (a, plain), (b, ours) = (
             jax.jit(jax.value_and_grad(value), static_argnums=1)(factors, whole) for whole in (False, True)
@@ -83,7 +81,7 @@ def test_only_a_small_policy_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     again = lora(seed=5, layers=2)
     again.remat = True
     assert fused(again) is again
-    monkeypatch.setattr("showwork.model.lora._SMALL", 100)
+    monkeypatch.setattr("everystep.model.lora._SMALL", 100)
     assert fused(model) is model
 
 

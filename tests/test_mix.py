@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from showwork.evaluate.changes import arms, read_ablation
-from showwork.recipe import RewardMix, load, load_reward
-from showwork.score.groups import score_groups, spread
-from showwork.score.mix import PRESETS, Mix, mix_of, order, read_mix
-from showwork.score.rewards import BOUNDS, bounds, total
-from showwork.strict import RecipeError
-from showwork.types import Completion, Graded, Kind, Task
-from showwork.verify.grade import grade
+from everystep.core.recipe import RewardMix, load, load_reward
+from everystep.core.strict import RecipeError
+from everystep.core.types import Completion, Graded, Kind, Task
+from everystep.evaluate.changes import arms, read_ablation
+from everystep.score.groups import score_groups, spread
+from everystep.score.mix import PRESETS, Mix, mix_of, order, read_mix
+from everystep.score.rewards import BOUNDS, bounds, total
+from everystep.verify.grade import grade
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 TASK = Task("t", "math", "Ann has 6 pens and buys 4 more. How many?", "10", Kind.NUMBER, "test", "test")

@@ -6,17 +6,15 @@ from collections import Counter
 
 import pytest
 
-from showwork.data.mixture import CYCLE, mixture
-from showwork.types import Kind, Task, task_id
+from everystep.core.types import Kind, Task, task_id
+from everystep.data.mixture import CYCLE, mixture
 
 
 def _task(i: int, question: str | None = None, source: str = "test", split: str = "train") -> Task:
     question = question or f"A box holds {i} pens. How many pens do 3 boxes hold?"
     answer = str(3 * i)
     solution = (f"3 * {i} = {answer} pens.", f"Therefore, {answer} pens.")
-    return Task(
-        task_id(source, question, answer), "math", question, answer, Kind.NUMBER, source, split, solution
-    )
+    return Task(task_id(source, question, answer), "math", question, answer, Kind.NUMBER, source, split, solution)
 
 
 def _pools() -> dict[str, list[Task]]:

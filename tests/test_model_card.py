@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from everystep.core.files import read_json, write_json
+from everystep.core.recipe import resolve
+from everystep.core.run import Run, open_run
+from everystep.ship.model_card import NOTICE, model_card, of_gemma
 from export_fixtures import recipe_on
 from run_fixtures import RECIPE, finished
-from showwork.files import read_json, write_json
-from showwork.recipe import resolve
-from showwork.run import Run, open_run
-from showwork.show.model_card import NOTICE, model_card, of_gemma
 
 KINDS = ("hf", "peft", "tunix")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from showwork.recipe import load
+from everystep.core.recipe import load
 from test_stages import ROOT, SMALL
 
 PATH = ROOT / "notebooks" / "kaggle_tpu.ipynb"
@@ -23,14 +23,14 @@ def test_it_has_no_logic_and_no_outputs() -> None:
         lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
         assert len(lines) <= 5 and cell["outputs"] == [] and cell["execution_count"] is None
         for line in lines:
-            assert line.startswith(("!showwork ", "%pip ", "from IPython", "HTML(")) or " = " in line, line
+            assert line.startswith(("!everystep ", "%pip ", "from IPython", "HTML(")) or " = " in line, line
 
 
 def test_its_recipe_is_there() -> None:
     (parameters,) = [c for c in cells("code") if c["metadata"].get("tags") == ["parameters"]]
     named: dict[str, str] = {}
     exec("".join(parameters["source"]), named)
-    assert load(ROOT.parent / named["RECIPE"].replace("showwork", ROOT.name, 1)).name == "gemma3_1b"
+    assert load(ROOT.parent / named["RECIPE"].replace("everystep", ROOT.name, 1)).name == "gemma3_1b"
 
 
 @pytest.mark.slow
@@ -53,13 +53,11 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ]
     )
     for cell in notebook.cells:
-        cell.source = cell.source.replace(
-            "%pip install", "%pip install --dry-run --no-deps --no-build-isolation"
-        )
+        cell.source = cell.source.replace("%pip install", "%pip install --dry-run --no-deps --no-build-isolation")
         # Of a command that fails IPython says nothing: the exit code is asked for.
-        if cell.source.startswith("!showwork plan") or cell.source.startswith("!showwork preflight"):
+        if cell.source.startswith("!everystep plan") or cell.source.startswith("!everystep preflight"):
             cell.source += "\nassert _exit_code in (0, 2), _exit_code"
-        elif cell.source.startswith("!showwork"):
+        elif cell.source.startswith("!everystep"):
             cell.source += "\nassert _exit_code == 0, _exit_code"
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     client = nbclient.NotebookClient(notebook, timeout=1500, kernel_name="python3")

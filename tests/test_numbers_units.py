@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.verify.numbers import MAX_DIGITS, NUMBER_WORDS, literal_at, plain, read_number, word_number
-from showwork.verify.units import convert, find_unit, find_units
+from everystep.verify.numbers import MAX_DIGITS, NUMBER_WORDS, literal_at, plain, read_number, word_number
+from everystep.verify.units import convert, find_unit, find_units
 
 READ = {
     "0": 0,

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
+from everystep.train.optimizer import MasterState, adapter_optimizer, float32_master
 from model_fixtures import TUNIX
-from showwork.train.optimizer import MasterState, adapter_optimizer, float32_master
 
 pytestmark = TUNIX
 

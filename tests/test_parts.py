@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showwork.score.confidence import answer_probability, confidence, equivalent, how_sure
-from showwork.score.groups import score_groups
-from showwork.score.mix import Mix
-from showwork.score.rewards import BOUNDS, PARTS, bounds, correctness, examined, length
-from showwork.score.structure import content, counts, looping, needed, statements, structure
-from showwork.types import Completion, Graded, Kind, Stop, Task, task_id
-from showwork.verify.grade import grade
+from everystep.core.types import Completion, Graded, Kind, Stop, Task, task_id
+from everystep.score.confidence import answer_probability, confidence, equivalent, how_sure
+from everystep.score.groups import score_groups
+from everystep.score.mix import Mix
+from everystep.score.rewards import BOUNDS, PARTS, bounds, correctness, examined, length
+from everystep.score.structure import content, counts, looping, needed, statements, structure
+from everystep.verify.grade import grade
 
 QUESTION = "A baker has 12 trays with 3 rolls each and sells 10 rolls. How many rolls are left at noon?"
 TASK = Task(task_id("test", QUESTION, "26"), "math", QUESTION, "26", Kind.NUMBER, "test", "test")
-SOLVED = replace(
-    TASK, solution=("12 * 3 = 36 rolls.", "36 - 10 = 26 rolls.", "Therefore, 26 rolls are left.")
-)
+SOLVED = replace(TASK, solution=("12 * 3 = 36 rolls.", "36 - 10 = 26 rolls.", "Therefore, 26 rolls are left."))
 STEPS = ("Step 1: 12 * 3 = 36 rolls.", "Step 2: So 36 - 10 = 26 rolls.", "Therefore, 26 rolls are left.")
 
 
@@ -29,9 +27,7 @@ def text(*steps: str, answer: str = "26") -> str:
     return "<reasoning>\n" + "\n".join(steps) + f"\n</reasoning>\n<answer>{answer}</answer>"
 
 
-def graded(
-    *steps: str, answer: str = "26", task: Task = TASK, sample: int = 0, tokens: int | None = None
-) -> Graded:
+def graded(*steps: str, answer: str = "26", task: Task = TASK, sample: int = 0, tokens: int | None = None) -> Graded:
     return of(text(*steps, answer=answer), task, sample, tokens)
 
 
@@ -104,10 +100,7 @@ def test_statements_are_lines_and_sentences() -> None:
     assert [s.words[0] for s in said] == ["we", "that", "3.5", "so"]
     assert [s.marked for s in said] == [True, False, False, False]
     assert said[3].transition == "so"
-    assert (
-        content(graded(*(f"Number {i} is a sentence with enough different words." for i in range(130)))).words
-        == 0
-    )
+    assert content(graded(*(f"Number {i} is a sentence with enough different words." for i in range(130)))).words == 0
 
 
 def test_claims_of_substance() -> None:
@@ -120,9 +113,7 @@ def test_claims_of_substance() -> None:
 
 def test_repetition() -> None:
     assert PARTS["repetition"](graded(*STEPS)) == 0.0
-    assert looping(
-        graded("We look at the numbers.", "And we look at the numbers.", "We look at the numbers.")
-    )
+    assert looping(graded("We look at the numbers.", "And we look at the numbers.", "We look at the numbers."))
     assert looping(graded("again and again " * 40))
     assert looping(graded(*(f"we see that the rolls of the baker are many many {i}" for i in range(6))))
     assert not looping(graded(*(f"Step {i}: {i} + 3 = {i + 3}." for i in range(30))))
@@ -242,9 +233,7 @@ LINES = (
 )
 PADS = ("1 = 1.", "0 = 0.", "26 = 26.", "5 + 0 = 5.", "7 * 1 = 7.", "1 = 1, 2 = 2, 3 = 3.", "So.", "...", "")
 MARKS = ("", "", "Step 1: ", "Step 2: ", "Step 3: ", "Step 9: ")
-lines = st.lists(
-    st.tuples(st.sampled_from(MARKS), st.sampled_from(LINES)).map("".join), min_size=1, max_size=7
-)
+lines = st.lists(st.tuples(st.sampled_from(MARKS), st.sampled_from(LINES)).map("".join), min_size=1, max_size=7)
 answers = st.sampled_from(("26", "27", "26 or 27", "about 26"))
 
 

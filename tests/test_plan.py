@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from showwork.plan.devices import DEVICES, EFFICIENCY, FRACTION, Device, device
-from showwork.plan.hours import stages, steps_that_fit, tasks
-from showwork.plan.lengths import even, of_run, quantiles
-from showwork.plan.memory import dtype_of, extrapolated, kept, line
-from showwork.plan.mends import changed, changes
-from showwork.plan.steps import sharing, steps_of, uneven
-from showwork.plan.work import Machine, Shape
-from showwork.recipe import Data, Grpo, Recipe, Sft, WorkedSource, load, validate
-from showwork.run import Run
+from everystep.core.recipe import Data, Grpo, Recipe, Sft, WorkedSource, load, validate
+from everystep.core.run import Run
+from everystep.forecast.devices import DEVICES, EFFICIENCY, FRACTION, Device, device
+from everystep.forecast.hours import stages, steps_that_fit, tasks
+from everystep.forecast.lengths import even, of_run, quantiles
+from everystep.forecast.memory import dtype_of, extrapolated, kept, line
+from everystep.forecast.programs import sharing, steps_of, uneven
+from everystep.forecast.suggestions import changed, changes
+from everystep.forecast.work import Machine, Shape
 
 ONE_B = Shape(26, 262_144, 1_152, 6_912, 4, 1, 256, True, 13e6)
 
@@ -181,15 +181,14 @@ def test_changes_are_single_ones_that_training_would_take() -> None:
     assert words[0] == "sft.batch=8 sft.accumulate=2"
     # Nothing of one family alone mends two; what mends both does.
     assert not list(changes(recipe(), ["evaluate decoding", "sft update"], 1))
-    assert [c.words for c in changes(recipe(), ["evaluate decoding", "sft update"], 8)] == [
-        "model.weights=fsdp"
-    ]
+    assert [c.words for c in changes(recipe(), ["evaluate decoding", "sft update"], 8)] == ["model.weights=fsdp"]
 
 
 def test_what_is_assumed_of_training_and_decoding_is_so() -> None:
-    from showwork.model import chunk, decode, past
-    from showwork.plan import work
-    from showwork.train import grpo
+    from everystep.forecast import work
+    from everystep.model import chunk, decode
+    from everystep.model import kv_cache as past
+    from everystep.train import grpo
 
     assert (work.CHUNK, work.FEWEST) == (chunk.CHUNK, decode._FEWEST)
     assert work.PADDED == decode._PROMPT_BUCKET == grpo._BUCKET
@@ -242,9 +241,7 @@ def test_hours_grow_with_what_is_asked_for(root: Path) -> None:
 
     def seconds(*words: str) -> dict[str, float]:
         made = changed(given, " ".join(words)) if words else given
-        spent, pace = stages(
-            made, machine, even(400), even(made.grpo.max_tokens), even(made.evaluate.max_tokens)
-        )
+        spent, pace = stages(made, machine, even(400), even(made.grpo.max_tokens), even(made.evaluate.max_tokens))
         assert all(s.seconds > 0 for s in spent) and pace.step > 0
         return {s.name: s.seconds for s in spent}
 

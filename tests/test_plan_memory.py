@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everystep.cli import app as cli
+from everystep.core.recipe import Recipe, validate
+from everystep.forecast.devices import Device
+from everystep.forecast.memory import ACCELERATOR, Analysis, Use, analyse, ask, extrapolated, uses
+from everystep.forecast.plan import plan
+from everystep.forecast.programs import steps_of
+from everystep.forecast.suggestions import mend
+from everystep.model.config import Config, config_json
+from everystep.model.io.known import shape_of
+from everystep.model.io.layout import layout
+from everystep.model.io.published import KNOWN
 from model_fixtures import TUNIX
-from showwork import cli
-from showwork.model.config import Config, config_json
-from showwork.model.known import shape_of
-from showwork.model.layout import layout
-from showwork.model.published import KNOWN
-from showwork.plan.devices import Device
-from showwork.plan.memory import ACCELERATOR, Analysis, Use, analyse, ask, extrapolated, uses
-from showwork.plan.mends import mend
-from showwork.plan.plan import plan
-from showwork.plan.steps import steps_of
-from showwork.recipe import Recipe, validate
 from test_checkpoints import PUBLISHED
 
 pytestmark = TUNIX
@@ -86,9 +86,7 @@ def test_known_shapes_are_the_published_ones(name: str) -> None:
     if size is not None:
         assert sum(int(np.prod(s)) for _, s in layout(known).values()) == size
     if name.startswith("gemma-3"):
-        theirs = getattr(
-            ModelConfig, name.replace("gemma-3-", "gemma3_") + ("" if "270" in name else "_it")
-        )()
+        theirs = getattr(ModelConfig, name.replace("gemma-3-", "gemma3_") + ("" if "270" in name else "_it"))()
         for field in (
             "num_heads",
             "num_kv_heads",
@@ -258,17 +256,13 @@ def test_what_cannot_be_planned_is_one_line(
 
 def test_a_recipe_for_another_verb_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = called(capsys, str(root / "recipes" / "tiny_base.yaml"))
-    assert code == 2 and "is for `showwork pretrain`" in err
+    assert code == 2 and "is for `everystep pretrain`" in err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gemma3_270m", "gemma3_1b", "gemma2_2b"])
-def test_the_recipes_of_real_models_fit_a_session(
-    root: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    code, out, _ = called(
-        capsys, str(root / "recipes" / f"{name}.yaml"), "--device", "v5e-8", "--quiet", "--json"
-    )
+def test_the_recipes_of_real_models_fit_a_session(root: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    code, out, _ = called(capsys, str(root / "recipes" / f"{name}.yaml"), "--device", "v5e-8", "--quiet", "--json")
     said = json.loads(out)
     assert code == 0 and said["fits"], said["problems"]
     assert max(use["total"] for use in said["memory"]["steps"].values()) <= 15.2e9
@@ -278,10 +272,10 @@ def test_the_recipes_of_real_models_fit_a_session(
 MEASURED = """
 import json, re, sys
 from pathlib import Path
-from showwork.model.load import load
-from showwork.model.lora import add_lora
-from showwork.recipe import Sft
-from showwork.train.sft import Example, sft
+from everystep.model.io.load import load
+from everystep.model.lora import add_lora
+from everystep.core.recipe import Sft
+from everystep.train.sft import Example, sft
 
 base = load("tiny")
 model, size = add_lora(base.model, 16, 32.0, 0), int(sys.argv[1])

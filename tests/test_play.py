@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from fakes import ScriptedSampler
-from run_fixtures import HOSTILE, finished, tasks
-from showwork.files import append_jsonl
-from showwork.show.play_ask import (
+from everystep.core.files import append_jsonl
+from everystep.core.types import Completion, Prompt, Sampling, Stop, Task, Verdict
+from everystep.show.play_ask import (
     LINE,
     Model,
     Phase,
@@ -30,11 +29,12 @@ from showwork.show.play_ask import (
     open_model,
     whole,
 )
-from showwork.show.play_cards import answers, answers_json, asked, checked_trace, heading, note, votes
-from showwork.show.play_records import ANY, PAGE, Book, Wish, browse, chosen, domains, stages
-from showwork.show.play_serve import BODY, guarded
-from showwork.types import Completion, Prompt, Sampling, Stop, Task, Verdict
-from showwork.verify.grade import grade
+from everystep.show.play_cards import answers, answers_json, asked, checked_trace, heading, note, votes
+from everystep.show.play_records import ANY, PAGE, Book, Wish, browse, chosen, domains, stages
+from everystep.show.play_serve import BODY, guarded
+from everystep.verify.grade import grade
+from fakes import ScriptedSampler
+from run_fixtures import HOSTILE, finished, tasks
 
 GREEDY = Sampling(max_tokens=400)
 QUESTION = "Rosa has 12 apples and buys 30 more. How many has she?"
@@ -249,9 +249,7 @@ def test_claims_are_checked_as_their_sentences_end() -> None:
     assert marked == sorted(marked) and True in marked  # once marked it stays marked
     first = marked.index(True)
     assert BAD[:first].endswith("= 43.\n")  # not at "= 4", which nobody has claimed
-    assert not any(
-        'class="claim false"' in shown(GOOD[:n], Phase.WRITING, stop=Stop.LENGTH) for n in range(99)
-    )
+    assert not any('class="claim false"' in shown(GOOD[:n], Phase.WRITING, stop=Stop.LENGTH) for n in range(99))
     assert "not in form" not in "".join(writing) and "json-answers" not in "".join(writing)
 
 
@@ -380,9 +378,7 @@ def test_records_are_chosen(book: Book) -> None:
         assert len(every) == len(of.lines) == 24
         parts = [chosen(book, Wish(stage, verdict=v.value)) for v in Verdict]
         assert sum(len(p) for p in parts) == 24
-        assert all(
-            line.graded.verdict.value == v.value for v, p in zip(Verdict, parts, strict=True) for line in p
-        )
+        assert all(line.graded.verdict.value == v.value for v, p in zip(Verdict, parts, strict=True) for line in p)
         assert sum(len(chosen(book, Wish(stage, domain=d))) for d in domains(book)) == 24
     one = held["grpo"].lines[next(iter(held["grpo"].lines))]
     assert chosen(book, Wish("grpo", words=one.graded.task.id)) == [one]
@@ -415,9 +411,7 @@ def test_damage_is_said(tmp_path: Path) -> None:
 # What comes in
 
 
-def answered(
-    headers: dict[str, str], method: str = "POST", local: bool = True
-) -> tuple[int, dict[str, str], str]:
+def answered(headers: dict[str, str], method: str = "POST", local: bool = True) -> tuple[int, dict[str, str], str]:
     """What the guard answers to a request, before an application that says "inside"."""
 
     async def inside(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

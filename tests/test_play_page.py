@@ -19,21 +19,19 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from everystep.cli.app import main
+from everystep.core.trace import MAX_CHARS, gold, render
+from everystep.core.types import Completion, Prompt, Sampling, Stop
+from everystep.show.play_ask import Told, close_model, open_model, whole
+from everystep.show.play_records import Book, Wish, chosen
+from everystep.show.play_serve import serve
+from everystep.show.playground import QUESTION, Limits, build
 from fakes import ScriptedSampler
 from run_fixtures import HOSTILE, finished, tasks
-from showwork.cli import main
-from showwork.show.play_ask import Told, close_model, open_model, whole
-from showwork.show.play_records import Book, Wish, chosen
-from showwork.show.play_serve import serve
-from showwork.show.playground import QUESTION, Limits, build
-from showwork.trace import MAX_CHARS, gold, render
-from showwork.types import Completion, Prompt, Sampling, Stop
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(300)]  # Gradio's warnings are its own
 
-CHROMIUM = next(
-    (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
-)
+CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 if CHROMIUM is None:
     pytest.skip("needs Chromium (Debian: apt-get install chromium)", allow_module_level=True)
 pytest.importorskip("gradio")
@@ -175,11 +173,7 @@ def opened(site: Site, browser: Browser) -> Iterator[Opened]:
         view.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}") or dialog.dismiss())
         view.on(
             "request",
-            lambda r: (
-                wrong.append(f"request: {r.url}")
-                if not r.url.startswith((site.url, "data:", "blob:"))
-                else None
-            ),
+            lambda r: wrong.append(f"request: {r.url}") if not r.url.startswith((site.url, "data:", "blob:")) else None,
         )
         view.goto(site.url)
         view.wait_for_selector("html[data-playground=ready]")
@@ -224,9 +218,7 @@ def test_an_example_is_answered_and_every_claim_is_checked(opened: Opened) -> No
     view.locator("#go").click()
     over(view)
     assert "✓ right in form" in view.locator("#board").inner_text()
-    assert (
-        view.locator("#board .claim.true").count() >= 1 and view.locator("#board .claim.false").count() == 0
-    )
+    assert view.locator("#board .claim.true").count() >= 1 and view.locator("#board .claim.false").count() == 0
 
 
 def test_it_streams_and_claims_are_marked_on_the_way(opened: Opened, slow: None) -> None:
@@ -367,9 +359,7 @@ def test_a_megabyte_of_input_has_a_clear_answer_at_once(opened: Opened, where: s
     assert max(sent) < 100_000  # and not even sent
     type_in(view, where, "4" if where == "gold" else "How much is 2 + 2? 2 + 2 = 4")
     view.locator("#check-go" if where == "trace" else "#go").click()
-    expect(
-        view.locator("#checked .claim" if where == "trace" else "#board [data-over=yes]").first
-    ).to_be_visible()
+    expect(view.locator("#checked .claim" if where == "trace" else "#board [data-over=yes]").first).to_be_visible()
     expect(alert).to_have_count(0)
 
 
@@ -414,7 +404,7 @@ def test_attacks_stay_text(opened: Opened) -> None:
     view.locator("#examples button").last.click()
     expect(view.locator("#question textarea")).to_have_value(KNOWN[-1].question)
     assert view.locator("#examples img").count() == 0
-    assert view.title() == "showwork playground"
+    assert view.title() == "everystep playground"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -455,7 +445,7 @@ def faults(view: Page) -> list[tuple[str, str, str]]:
 
 
 def test_the_command_plays_the_tiny_model(browser: Browser) -> None:
-    command = [sys.executable, "-m", "showwork", "play"]
+    command = [sys.executable, "-m", "everystep", "play"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

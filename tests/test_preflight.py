@@ -16,25 +16,25 @@ from typing import Any
 import numpy as np
 import pytest
 
+from everystep.core.files import write_json, write_jsonl
+from everystep.core.recipe import Recipe
+from everystep.core.recipe import load as load_recipe
+from everystep.core.record import task_row
+from everystep.core.run import open_run
+from everystep.core.trace import gold, prompt, render
+from everystep.core.types import Completion, Prompt, Sampler, Sampling, Task
+from everystep.data.jsonl import load as load_rows
+from everystep.forecast import measure as models
+from everystep.forecast import texts
+from everystep.forecast.findings import Finding, Findings, Light
+from everystep.forecast.measured import Measured, Tasks
+from everystep.forecast.preflight import Effort, judged, measure, preflight
+from everystep.model.io.load import TINY
+from everystep.model.lora import adapter, load_adapter, save_adapter, set_adapter
+from everystep.model.tokenizer import load_tokenizer
 from fakes import ScriptedSampler
 from judge_server import Reply, serving, sound_reply
 from model_fixtures import TUNIX
-from showwork.data.jsonl import load as load_rows
-from showwork.files import write_json, write_jsonl
-from showwork.model.load import TINY
-from showwork.model.lora import adapter, load_adapter, save_adapter, set_adapter
-from showwork.model.tokenizer import load_tokenizer
-from showwork.preflight import measure as models
-from showwork.preflight import texts
-from showwork.preflight.check import Effort, judged, measure, preflight
-from showwork.preflight.findings import Finding, Findings, Light
-from showwork.preflight.measured import Measured, Tasks
-from showwork.recipe import Recipe
-from showwork.recipe import load as load_recipe
-from showwork.record import task_row
-from showwork.run import open_run
-from showwork.trace import gold, prompt, render
-from showwork.types import Completion, Prompt, Sampler, Sampling, Task
 
 pytestmark = [*TUNIX, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[1]
@@ -228,18 +228,14 @@ def test_gemmas_own_template_is_ours(healthy: Healthy, tmp_path: Path) -> None:
         assert made.file == "chat_template.jinja" and made.asked == 4 and made.differ == 0
     found = {f.name: f for f in judged(RECIPE, in_folder(healthy, folder)).found}
     assert found["chat template"].light is Light.GREEN
-    assert (
-        found["stop tokens"].light is Light.AMBER and "does not know [106]" in found["stop tokens"].measured
-    )
+    assert found["stop tokens"].light is Light.AMBER and "does not know [106]" in found["stop tokens"].measured
 
 
 def test_a_model_that_is_not_there() -> None:
     found = preflight(recipe("model.name=nowhere"), effort=EFFORT)
     assert only_red(found).name == "model" and "'nowhere'" in found.red[0].measured
     rest = {f.name: f for f in found.found}
-    assert rest["dead groups"].light is Light.AMBER and rest["dead groups"].measured.startswith(
-        "not measured"
-    )
+    assert rest["dead groups"].light is Light.AMBER and rest["dead groups"].measured.startswith("not measured")
     assert rest["beta"].light is Light.GREEN  # what needs no model is said all the same
 
 
@@ -297,7 +293,7 @@ def test_a_prompt_that_differs_between_stages(healthy: Healthy, monkeypatch: pyt
     def spaced(task: Task, instruction: str = "none") -> Prompt:
         return Prompt(task.id, prompt(task, instruction).text + " ")
 
-    monkeypatch.setattr("showwork.train.groups.prompt", spaced)
+    monkeypatch.setattr("everystep.train.groups.prompt", spaced)
     made = texts.prompts_by_stage(healthy.tasks.sft, healthy.policy.tokenizer, RECIPE)
     found = only_red(judged(RECIPE, replace(healthy.measured, prompts=made)))
     assert found.name == "prompts" and "sft and grpo ask differently" in found.measured
@@ -415,16 +411,12 @@ def test_data_that_are_all_solved_or_never(healthy: Healthy, answer: str, mend: 
 
     def script(asked: Prompt, sample: int) -> str:
         text = render(gold(by_id[asked.task_id] if answer == "right" else others[asked.task_id]))
-        return text.replace(
-            "Step 1: ", f"Step 1: {'Well, ' * sample}"
-        )  # texts differ, what they earn does not
+        return text.replace("Step 1: ", f"Step 1: {'Well, ' * sample}")  # texts differ, what they earn does not
 
     sampled, _ = models.samples(ScriptedSampler(script), tasks, roomy, 8, True, time.perf_counter)
     assert sampled.rates == [1.0 if answer == "right" else 0.0] * 12
     m = replace(healthy.measured, samples=sampled)
-    found = only_red(
-        judged(roomy, replace(m, lengths=replace(m.lengths, positions=None) if m.lengths else None))
-    )
+    found = only_red(judged(roomy, replace(m, lengths=replace(m.lengths, positions=None) if m.lengths else None)))
     assert found.name == "dead groups" and mend in found.mend
 
 
@@ -444,9 +436,7 @@ def test_data_that_are_all_solved_or_never(healthy: Healthy, answer: str, mend: 
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
-def test_a_recipe_that_cannot_work(
-    healthy: Healthy, overrides: tuple[str, ...], name: str, reason: str
-) -> None:
+def test_a_recipe_that_cannot_work(healthy: Healthy, overrides: tuple[str, ...], name: str, reason: str) -> None:
     """The measurements of the healthy recipe, held against these values."""
     found = only_red(judged(recipe(*overrides), healthy.measured))
     assert found.name == name and reason in found.measured
@@ -499,9 +489,7 @@ def test_a_judge_that_is_needed(healthy: Healthy, monkeypatch: pytest.MonkeyPatc
     assert only_red(found) == judge
     praise = '{"rationale": "fine", "reasoning_quality": 5, "coherence": 5, "step_clarity": 5}'
     with serving(lambda request, before: Reply(praise)) as server:
-        found, judge = judge_finding(
-            healthy, recipe("reward={preset: rubric}", section.replace(url, server.url))
-        )
+        found, judge = judge_finding(healthy, recipe("reward={preset: rubric}", section.replace(url, server.url)))
         assert only_red(found) == judge and "canary" in judge.measured
 
 
@@ -549,23 +537,23 @@ def test_a_base_that_grpo_starts_from_is_ready() -> None:
     assert models.start(recipe("grpo.start=base"), None).ready and not models.start(RECIPE, None).ready
 
 
-def showwork(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "showwork", "preflight", *arguments]
+def everystep(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "everystep", "preflight", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=280)
 
 
 def test_the_verb(tmp_path: Path) -> None:
     """G = 1 is red by the recipe's own schema; a red finding is exit code 2, with all the others shown."""
-    done = showwork("recipes/tiny.yaml", "grpo.group=1", "--json")
+    done = everystep("recipes/tiny.yaml", "grpo.group=1", "--json")
     (finding,) = json.loads(done.stdout)["findings"]
     assert done.returncode == 2 and finding["light"] == "red" and "grpo.group" in finding["measured"]
     assert "greater than or equal to 2" in finding["measured"]
     where = tmp_path / "run"
     few = ["--prompts", "4", "--samples", "4", "--no-steps"]
-    done = showwork("recipes/tiny.yaml", *SMALL, "grpo.beta=50.0", *few, "--dir", str(where))
+    done = everystep("recipes/tiny.yaml", *SMALL, "grpo.beta=50.0", *few, "--dir", str(where))
     assert done.returncode == 2, done.stderr
     assert "✗ red" in done.stdout and "✓ green" in done.stdout and "! amber" in done.stdout
     assert all(name in done.stdout for name in ALL)
-    done = showwork("recipes/tiny.yaml", *SMALL, *few, "--dir", str(where), "--json", "--quiet")
+    done = everystep("recipes/tiny.yaml", *SMALL, *few, "--dir", str(where), "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == json.loads((where / "preflight.json").read_text())

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from showwork import recipe as recipes
-from showwork.evaluate.stats import mcnemar
-from showwork.preflight import budget, rules, sanity
-from showwork.preflight.findings import Finding, Findings, Light, amber, green, red
-from showwork.preflight.measured import (
+from everystep.core import recipe as recipes
+from everystep.core.recipe import Recipe
+from everystep.evaluate.stats import mcnemar
+from everystep.forecast import budget, rules, sanity
+from everystep.forecast.findings import Finding, Findings, Light, amber, green, red
+from everystep.forecast.measured import (
     Agreement,
     Data,
     Ends,
@@ -28,9 +29,8 @@ from showwork.preflight.measured import (
     Storage,
     Template,
 )
-from showwork.preflight.rates import after_refills, dead_share, histogram, quantile, refill_draws
-from showwork.recipe import Recipe
-from showwork.show.preflight import findings, summary
+from everystep.forecast.rates import after_refills, dead_share, histogram, quantile, refill_draws
+from everystep.show.preflight import findings, summary
 
 G, A, R = Light.GREEN, Light.AMBER, Light.RED
 
@@ -94,9 +94,7 @@ def test_the_interval_covers() -> None:
     assert dead_share([(4, 4)], 8).high == pytest.approx(1.0, abs=0.3)
 
 
-@pytest.mark.parametrize(
-    ("counts", "size"), [([], 2), ([(1,)], 2), ([(4, 4), (4,)], 2), ([(4, 4)], 1)], ids=str
-)
+@pytest.mark.parametrize(("counts", "size"), [([], 2), ([(1,)], 2), ([(4, 4), (4,)], 2), ([(4, 4)], 1)], ids=str)
 def test_what_cannot_be_estimated_is_refused(counts: list[tuple[int, ...]], size: int) -> None:
     with pytest.raises(ValueError, match="no dead share"):
         dead_share(counts, size)
@@ -299,9 +297,7 @@ COUNTS = {"train": 1000, "sft": 320, "dev": 128, "test": 300}
 NEED = recipe(("hours", 1.0), ("grpo.steps", 100), ("grpo.eval_every", 50))
 
 
-def needed(
-    pace: Pace, samples_: Samples | None, rounds: int = 0, done: frozenset[str] = frozenset()
-) -> float:
+def needed(pace: Pace, samples_: Samples | None, rounds: int = 0, done: frozenset[str] = frozenset()) -> float:
     found = budget.hours(pace, samples_, NEED, COUNTS, [100] * 9, 30.0, done, rounds, 100)
     return 3600 * found.figures["needed"]
 

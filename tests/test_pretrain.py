@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from everystep.core.recipe import Pretrain
+from everystep.data.corpus import document
+from everystep.model.gemma import Gemma
+from everystep.model.tiny import fresh, tiny_config
+from everystep.train import pretrain as module
+from everystep.train.pretrain import HELD_OUT, batch, parted, pretrain
 from model_fixtures import TUNIX, config, logits, tokenizer
-from showwork.data.corpus import document
-from showwork.model.gemma import Gemma
-from showwork.model.tiny import fresh, tiny_config
-from showwork.recipe import Pretrain
-from showwork.train import pretrain as module
-from showwork.train.pretrain import HELD_OUT, batch, parted, pretrain
 
 pytestmark = TUNIX
 HOW = Pretrain(steps=20, batch=8, length=32, learning_rate=1e-2, warmup=0.1, vocabulary=512)
@@ -71,15 +71,11 @@ def test_rows_of_pieces_that_were_never_shown_are_parted() -> None:
         return (rows @ rows.T)[~np.eye(len(rows), dtype=bool)]
 
     out = parted(table, shown, 0)
-    assert (
-        out.dtype == np.float32 and (out[:40] == table[:40]).all() and (parted(table, shown, 0) == out).all()
-    )
+    assert out.dtype == np.float32 and (out[:40] == table[:40]).all() and (parted(table, shown, 0) == out).all()
     assert cosine(table[40:]).min() > 0.99
     assert np.abs(cosine(out[40:] - table[40:].mean(axis=0))).max() < 0.8
     reach = np.linalg.norm(out[40:] - table[40:].mean(axis=0), axis=1)
-    assert reach == pytest.approx(
-        np.linalg.norm(table[:40] - table[:40].mean(axis=0), axis=1).mean(), rel=1e-4
-    )
+    assert reach == pytest.approx(np.linalg.norm(table[:40] - table[:40].mean(axis=0), axis=1).mean(), rel=1e-4)
     for all_or_none in (np.ones(64, bool), np.zeros(64, bool)):
         assert (parted(table, all_or_none, 0) == table).all()
 

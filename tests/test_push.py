@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from showwork import cli
-from showwork.push.parcel import parcel
+from everystep.cli import app as cli
+from everystep.ship.bundle import parcel
 
 TOKEN = "hf_neverToBeSeen"
 KEY = "0123neverToBeSeen"
@@ -34,7 +34,7 @@ FILES = {
 AGREEMENT = {"logits": 1e-5, "tolerance": 1e-3, "weights": 0.0, "lost": 0.0, "tokens": 128, "ties": 0}
 COMMANDS = """
 import contextlib, io, json, os, sys
-from showwork import cli
+from everystep.cli import app as cli
 said = []
 for arguments, env in json.loads(sys.stdin.read()):
     os.environ.update(env)
@@ -53,7 +53,7 @@ Said = tuple[int, str, str]
 
 
 def exported(folder: Path, kind: str = "hf", base: str = "gemma", **about: Any) -> Path:
-    """A folder as `showwork export` leaves it."""
+    """A folder as `everystep export` leaves it."""
     files = dict(FILES)
     if kind == "peft":
         files["adapter_config.json"] = files.pop("config.json")
@@ -185,7 +185,7 @@ def test_what_is_refused(tmp_path: Path, case: str) -> None:
     with pytest.raises(ValueError, match=line) as error:
         parcel(next(p for p in tmp_path.iterdir() if p.name.endswith(("hf", ".partial"))))
     assert "\n" not in str(error.value)
-    assert "showwork export RUN" in str(error.value) or "move it elsewhere" in str(error.value)
+    assert "everystep export RUN" in str(error.value) or "move it elsewhere" in str(error.value)
 
 
 def test_what_is_asked_for_wrongly(run: Path, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_what_is_asked_for_wrongly(run: Path, tmp_path: Path) -> None:
     cases: list[tuple[tuple[Any, ...], str]] = [
         ((tmp_path / "nowhere",), "no such folder; give a run"),
         ((tmp_path / "empty",), "has no export.json"),
-        ((bare,), "holds no export; make one: showwork export"),
+        ((bare,), "holds no export; make one: everystep export"),
         ((bare / "checkpoints",), "has no export.json"),
         ((run, "gguf"), "format 'gguf' does not exist; there are hf, peft, tunix"),
         ((run, None, "base"), "the stage 'base' is not exported, only grpo, sft"),
@@ -214,14 +214,12 @@ def test_what_is_asked_for_wrongly(run: Path, tmp_path: Path) -> None:
             parcel(*arguments)
 
 
-@pytest.mark.parametrize(
-    "name", ["", "x", "a/b/c", "../x", "a b/c", "https://x/y", "a/b@main", "a/--b", "a/b.git"]
-)
+@pytest.mark.parametrize("name", ["", "x", "a/b/c", "../x", "a b/c", "https://x/y", "a/b@main", "a/--b", "a/b.git"])
 def test_a_name_the_hub_cannot_have(run: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["push", "hf", str(run), name]) == 2
     assert capsys.readouterr() == (
         "",
-        f"showwork: {name!r}: is no name on the hub; give OWNER/NAME, e.g. ann/gemma-steps\n",
+        f"everystep: {name!r}: is no name on the hub; give OWNER/NAME, e.g. ann/gemma-steps\n",
     )
 
 
@@ -235,9 +233,7 @@ def test_a_name_the_hub_cannot_have(run: Path, name: str, capsys: pytest.Capture
         ("ann/steps/unspecified/1b", "'unspecified' is no framework of Kaggle's"),
     ],
 )
-def test_a_handle_kaggle_cannot_have(
-    run: Path, name: str, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_handle_kaggle_cannot_have(run: Path, name: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["push", "kaggle", str(run), name]) == 2
     assert line in capsys.readouterr().err
 
@@ -390,9 +386,7 @@ class Hub(Place):
             else:
                 raise AssertionError(line)
         repository["commits"].append(lines[0]["value"]["summary"])
-        self.say(
-            200, {"commitUrl": f"https://huggingface.co/{name}/commit/{'1' * 40}", "commitOid": "1" * 40}
-        )
+        self.say(200, {"commitUrl": f"https://huggingface.co/{name}/commit/{'1' * 40}", "commitOid": "1" * 40})
 
 
 class Kaggle(Place):
@@ -630,12 +624,10 @@ def test_what_the_hub_refuses_is_one_line(run: Path, tmp_path: Path, hub: Any) -
         (["push", "hf", str(run), name, "--yes", "--quiet"], {"HF_TOKEN": token} if token else {})
         for name, token in cases
     ]
-    for (name, token), (code, out, err) in zip(
-        cases, commands(tmp_path, asked, HF_ENDPOINT=address(hub)), strict=True
-    ):
+    for (name, token), (code, out, err) in zip(cases, commands(tmp_path, asked, HF_ENDPOINT=address(hub)), strict=True):
         line = cases[name, token]
         assert (code, out) == (2, ""), (name, token, out, err)
-        assert err.startswith(f"showwork: {address(hub)}/{name}: ") and err.count("\n") == 1, err
+        assert err.startswith(f"everystep: {address(hub)}/{name}: ") and err.count("\n") == 1, err
         assert line in err
         assert not token or token not in err
     assert not any(r["files"] for n, r in hub.kept.items() if n != "ann/ignores")
@@ -651,20 +643,16 @@ def test_what_the_hub_refuses_is_one_line(run: Path, tmp_path: Path, hub: Any) -
     ],
     ids=["no network", "offline", "large files refused"],
 )
-def test_settings_of_the_hub_s_client(
-    run: Path, tmp_path: Path, hub: Any, env: dict[str, str], line: str
-) -> None:
+def test_settings_of_the_hub_s_client(run: Path, tmp_path: Path, hub: Any, env: dict[str, str], line: str) -> None:
     command = ["push", "hf", str(run), "ann/steps", "--yes", "--quiet"]
-    ((code, out, err),) = commands(
-        tmp_path, [(command, {"HF_TOKEN": TOKEN})], **{"HF_ENDPOINT": address(hub)} | env
-    )
+    ((code, out, err),) = commands(tmp_path, [(command, {"HF_TOKEN": TOKEN})], **{"HF_ENDPOINT": address(hub)} | env)
     assert (code, out, err.count("\n")) == (2, "", 1) and line in err
     assert not any(r["files"] for r in hub.kept.values())
 
 
 def test_an_interrupted_push_leaves_nothing(run: Path, tmp_path: Path, hub: Any) -> None:
     env = environment(tmp_path, HF_ENDPOINT=address(hub), HF_TOKEN=TOKEN)
-    command = [sys.executable, "-m", "showwork", "push", "hf", str(run), "ann/slow", "--yes", "--quiet"]
+    command = [sys.executable, "-m", "everystep", "push", "hf", str(run), "ann/slow", "--yes", "--quiet"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     try:
         assert hub.reached.wait(150)
@@ -674,7 +662,7 @@ def test_an_interrupted_push_leaves_nothing(run: Path, tmp_path: Path, hub: Any)
         process.kill()
     assert (process.returncode, out) == (130, "")
     # Twice where what the library waits for has to be left.
-    assert set(err.splitlines()) == {"showwork: interrupted; the same command again resumes"}
+    assert set(err.splitlines()) == {"everystep: interrupted; the same command again resumes"}
     assert hub.kept["ann/slow"]["files"] == {}
 
 
@@ -762,7 +750,7 @@ def test_what_kaggle_refuses_is_one_line(run: Path, tmp_path: Path, kaggle: Any)
         cases, commands(tmp_path, [(a, env | e) for a, e in asked]), strict=True
     ):
         assert (code, out, err.count("\n")) == (2, "", 1), (name, out, err)
-        assert err.startswith(f"showwork: http://localhost:7777/models/ann/{name}/transformers/1b: "), err
+        assert err.startswith(f"everystep: http://localhost:7777/models/ann/{name}/transformers/1b: "), err
         assert line in err
         assert not given or given.get("KAGGLE_API_TOKEN", "-") not in err
     assert not any(model["versions"] for model in kaggle.kept.values())

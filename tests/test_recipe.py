@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from showwork.recipe import Recipe, identity, load, resolve, validate
-from showwork.strict import RecipeError
+from everystep.core.recipe import Recipe, identity, load, resolve, validate
+from everystep.core.strict import RecipeError
 
 MINIMAL = "name: x\ndata: {worked: {}}\n"
 
@@ -191,13 +191,11 @@ def test_overrides_that_are_refused(tmp_path: Path, override: str, said: str) ->
 
 def test_the_identity_is_of_the_values_alone(tmp_path: Path) -> None:
     plain = load(written(tmp_path, MINIMAL))
-    assert identity(
-        load(written(tmp_path, "# a comment\ndata:\n  worked: {}\nname: 'x'\nseed: 0\n"))
-    ) == identity(plain)
+    assert identity(load(written(tmp_path, "# a comment\ndata:\n  worked: {}\nname: 'x'\nseed: 0\n"))) == identity(
+        plain
+    )
     assert len(identity(plain)) == 16
-    others = [
-        load(written(tmp_path, MINIMAL), [o]) for o in ("seed=1", "sft.batch=33", "data.gsm8k={}", "hours=8")
-    ]
+    others = [load(written(tmp_path, MINIMAL), [o]) for o in ("seed=1", "sft.batch=33", "data.gsm8k={}", "hours=8")]
     assert len({identity(r) for r in [plain, *others]}) == 5
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from everystep.core.types import Sampling
+from everystep.model.chunk import structure
+from everystep.model.decode import decode, left_pad
+from everystep.model.gemma import Gemma
+from everystep.model.io.load import Base, load
+from everystep.model.logprobs import attention, group_logprobs, token_logprobs
 from model_files import gemma2_tokenizer_model
 from model_fixtures import TUNIX, VOCABULARY, tokenizer_model
-from showwork.model.chunk import structure
-from showwork.model.decode import decode, left_pad
-from showwork.model.gemma import Gemma
-from showwork.model.load import Base, load
-from showwork.model.logprobs import attention, group_logprobs, token_logprobs
-from showwork.types import Sampling
 
 pytestmark = [*TUNIX, pytest.mark.slow]
 PAD, WINDOW, NEW = 0, 12, 64
@@ -108,9 +108,7 @@ MODELS = {"gemma2": gemma2, "gemma3": gemma3, "gemma3_multimodal": gemma3_multim
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def both(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Any, Base]]:
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Base]]:
     """Their model, and ours read from the folder they wrote, in several parts."""
     torch = imported()
     torch.set_num_threads(1)
@@ -134,9 +132,7 @@ def their_logits(theirs: Any, rows: np.ndarray) -> np.ndarray:
     mask = torch.tensor(rows != PAD)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     with torch.no_grad():
-        out = theirs(
-            input_ids=torch.tensor(rows, dtype=torch.long), attention_mask=mask.long(), position_ids=positions
-        )
+        out = theirs(input_ids=torch.tensor(rows, dtype=torch.long), attention_mask=mask.long(), position_ids=positions)
     return out.logits.float().numpy()
 
 
@@ -185,9 +181,7 @@ def test_prefill_and_decoding_continue_as_they_do(both: tuple[Any, Base]) -> Non
     rows = left_pad(prompts(), 40, PAD)
     how = Sampling(temperature=0.0, max_tokens=NEW)
 
-    got = decode(
-        structure(base.model), nnx.state(base.model), prompts(), 1, how, pad=PAD, ends=(VOCABULARY + 1,)
-    )
+    got = decode(structure(base.model), nnx.state(base.model), prompts(), 1, how, pad=PAD, ends=(VOCABULARY + 1,))
     ours = np.array([group[0].tokens for group in got])
     assert ours.shape == (len(LENGTHS), NEW)
     with torch.no_grad():

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from showwork.files import RunError, write_json
-from showwork.recipe import load
-from showwork.relay import add_leg, carry_on, legs
-from showwork.run import open_run
+from everystep.core.files import RunError, write_json
+from everystep.core.recipe import load
+from everystep.core.relay import add_leg, carry_on, legs
+from everystep.core.run import open_run
 
 RECIPE = load("recipes/tiny.yaml")
 

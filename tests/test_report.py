@@ -20,29 +20,27 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rich.console import Console
 
+from everystep.cli.app import main
+from everystep.core.clock import Deadline
+from everystep.core.files import RunError, append_jsonl, read_json, write_json, write_jsonl
+from everystep.core.recipe import resolve, validate
+from everystep.core.record import record, task_row
+from everystep.core.run import open_run, read_run
+from everystep.core.trace import gold, prompt, render
+from everystep.core.types import Completion, Prompt
+from everystep.evaluate.compare import pairs
+from everystep.evaluate.harness import gold_bound
+from everystep.show.report import page, write_report
+from everystep.show.report_data import read_findings, read_sides
+from everystep.show.report_records import block
+from everystep.show.report_words import rate, said
+from everystep.show.screen import Screen
+from everystep.show.terminal import compared, overview
+from everystep.verify.grade import grade
 from fakes import ScriptedSampler
 from run_fixtures import HOSTILE, RECIPE, evaluated, finished, self_made, tasks
-from showwork.cli import main
-from showwork.clock import Deadline
-from showwork.evaluate.compare import pairs
-from showwork.evaluate.harness import gold_bound
-from showwork.files import RunError, append_jsonl, read_json, write_json, write_jsonl
-from showwork.recipe import resolve, validate
-from showwork.record import record, task_row
-from showwork.run import open_run, read_run
-from showwork.show.report import page, write_report
-from showwork.show.report_data import read_findings, read_sides
-from showwork.show.report_records import block
-from showwork.show.report_words import rate, said
-from showwork.show.screen import Screen
-from showwork.show.terminal import compared, overview
-from showwork.trace import gold, prompt, render
-from showwork.types import Completion, Prompt
-from showwork.verify.grade import grade
 
-CHROMIUM = next(
-    (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
-)
+CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 UNSEEN = re.compile("[\u202a-\u202e\u2066-\u2069\u200b-\u200f\x00\x1b\ud800-\udfff\u2028]")
 
 
@@ -152,18 +150,9 @@ def test_nothing_in_it_can_run_but_its_own_script(hostile: Path) -> None:
     assert names.count("script") == 2 and names.count("style") == 1
     assert not {"img", "iframe", "object", "embed", "link", "base", "form", "b-", "audio"} & set(names)
     for tag, attributes in seen.tags:
-        assert not {
-            a for a in attributes if a.startswith("on") or a in ("style", "src", "srcset", "action")
-        }, tag
-        assert (
-            not (attributes.get("href") or "#")
-            .lower()
-            .lstrip()
-            .startswith(("http", "javascript", "data", "//"))
-        )
-    policy = next(
-        a["content"] or "" for n, a in seen.tags if a.get("http-equiv") == "Content-Security-Policy"
-    )
+        assert not {a for a in attributes if a.startswith("on") or a in ("style", "src", "srcset", "action")}, tag
+        assert not (attributes.get("href") or "#").lower().lstrip().startswith(("http", "javascript", "data", "//"))
+    policy = next(a["content"] or "" for n, a in seen.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
     assert not UNSEEN.search(text) and not UNSEEN.search(json.dumps(records(text), ensure_ascii=False))
     shown = "".join(p if isinstance(p, str) else p[0] for p in records(text)["tasks"][0][5][2][6])
@@ -319,8 +308,8 @@ def turn(path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Tunix's own
 def test_what_the_stage_leaves_is_what_is_read(tmp_path: Path) -> None:
-    from showwork.selfmade import make
-    from showwork.session import Session
+    from everystep.train.selfmade import make
+    from everystep.train.session import Session
 
     how = validate(
         resolve(RECIPE)
@@ -435,9 +424,7 @@ def opened(browser: Browser) -> Iterator[Opened]:
         view.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}") or dialog.dismiss())
         view.on(
             "request",
-            lambda request: (
-                wrong.append(f"request: {request.url}") if not request.url.startswith(own) else None
-            ),
+            lambda request: wrong.append(f"request: {request.url}") if not request.url.startswith(own) else None,
         )
         own = (root / "report" / "index.html").as_uri()
         view.goto(own + hash_)
@@ -488,9 +475,7 @@ def test_filters_by_keyboard(plain: Path, opened: Opened) -> None:
     view.keyboard.press("Tab")
     assert view.evaluate("document.activeElement.id") == "f-change"
     view.keyboard.type("fix")
-    assert view.locator("#f-change").input_value() == "fixed" and count(view) == of(
-        plain, "sft", "grpo", "fixed"
-    )
+    assert view.locator("#f-change").input_value() == "fixed" and count(view) == of(plain, "sft", "grpo", "fixed")
     for _ in range(5):
         view.keyboard.press("Tab")
     assert view.evaluate("document.activeElement.id") == "f-text"

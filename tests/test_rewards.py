@@ -9,11 +9,8 @@ from typing import Any
 
 import pytest
 
-from showwork.score.groups import score_groups, spread
-from showwork.score.mix import Mix
-from showwork.score.rewards import PARTS, expects_claims, total
-from showwork.trace import parse
-from showwork.types import (
+from everystep.core.trace import parse
+from everystep.core.types import (
     Check,
     Completion,
     Fault,
@@ -28,7 +25,10 @@ from showwork.types import (
     Verdict,
     task_id,
 )
-from showwork.verify.grade import grade
+from everystep.score.groups import score_groups, spread
+from everystep.score.mix import Mix
+from everystep.score.rewards import PARTS, expects_claims, total
+from everystep.verify.grade import grade
 
 WEIGHTS = {"correctness": 1.0, "process": 0.2, "format": 0.2}
 MIX = Mix(WEIGHTS)
@@ -38,9 +38,7 @@ CASES = [
 ]
 
 
-def _make(
-    question: str, answer: str, kind: Kind, solution: tuple[str, ...] | None, domain: str = "math"
-) -> Task:
+def _make(question: str, answer: str, kind: Kind, solution: tuple[str, ...] | None, domain: str = "math") -> Task:
     return Task(task_id("test", question, answer), domain, question, answer, kind, "test", "test", solution)
 
 
@@ -102,9 +100,7 @@ def test_order_right_over_wrong_over_malformed_in_the_case_file() -> None:
         if key == "pens":
             assert min(totals["right"]) > max(totals["wrong"])
         else:
-            assert (
-                min(totals["right"]) > max(totals["wrong"]) >= min(totals["wrong"]) > max(totals["malformed"])
-            )
+            assert min(totals["right"]) > max(totals["wrong"]) >= min(totals["wrong"]) > max(totals["malformed"])
 
 
 def _shape(verdict: Verdict, faults: tuple[Fault, ...], truths: tuple[Truth, ...], counted: bool) -> Graded:
@@ -151,9 +147,7 @@ def test_order_same_shape_differs_by_the_answer_alone() -> None:
 
 def test_empty_text_is_among_the_lowest() -> None:
     for key in TASKS:
-        scores = _scores(
-            [_graded({"task": key, "text": ""}), *(_graded(c) for c in CASES if c["task"] == key)]
-        )
+        scores = _scores([_graded({"task": key, "text": ""}), *(_graded(c) for c in CASES if c["task"] == key)])
         assert scores[0].total == min(s.total for s in scores if s.total is not None)
 
 

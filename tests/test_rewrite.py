@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.data.rewrite import Made, rewrite
-from showwork.data.stock import LONGEST, Unfit, joined, numbers, plain_line, read, sentences
-from showwork.trace import gold, parse, render
-from showwork.types import Completion, Graded, Kind, Step, Task, Trace, Truth, task_id
-from showwork.verify.grade import grade
+from everystep.core.trace import gold, parse, render
+from everystep.core.types import Completion, Graded, Kind, Step, Task, Trace, Truth, task_id
+from everystep.data.rewrite import Made, rewrite
+from everystep.data.stock import LONGEST, Unfit, joined, numbers, plain_line, read, sentences
+from everystep.verify.grade import grade
 
 ASKED = "A box of 5 pens costs $3. Tom buys 5 boxes and a pen for $1. What does he pay?"
 
@@ -270,9 +270,7 @@ def law(before: Graded, made: Made) -> None:
 
 # Laws: documents made of known numbers
 
-CLAIMS = st.lists(
-    st.tuples(st.integers(1, 4000), st.integers(1, 400), st.sampled_from("+-*")), min_size=1, max_size=5
-)
+CLAIMS = st.lists(st.tuples(st.integers(1, 4000), st.integers(1, 400), st.sampled_from("+-*")), min_size=1, max_size=5)
 
 
 def claim(a: int, b: int, sign: str) -> tuple[str, list[int]]:
@@ -287,9 +285,7 @@ FORMS = {
     "paragraphs": lambda some: "\n\n".join(f"We compute {s}." for s in some),
     "bullets": lambda some: "\n".join(f"- {s}" for s in some),
     "items": lambda some: "\n".join(f"{i}. {s}" for i, s in enumerate([*some, "That was it"], 1)),
-    "bold items": lambda some: "\n".join(
-        f"{i}. **Compute:** {s}" for i, s in enumerate([*some, "Look at it"], 1)
-    ),
+    "bold items": lambda some: "\n".join(f"{i}. **Compute:** {s}" for i, s in enumerate([*some, "Look at it"], 1)),
     "marks": lambda some: "\n".join(f"Step {i}: {s}" for i, s in enumerate(some, 1)),
     "bold marks": lambda some: "\n\n".join(f"**Step {i}: Compute**\n{s}" for i, s in enumerate(some, 1)),
     "LaTeX": lambda some: "\n".join("$" + s.replace("*", "\\times") + "$" for s in some),

@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import FakeClock
-from showwork import trace
-from showwork.clock import Deadline
-from showwork.files import (
+from everystep.core import trace
+from everystep.core.clock import Deadline
+from everystep.core.files import (
     RunError,
     append_jsonl,
     read_json,
@@ -30,11 +29,11 @@ from showwork.files import (
     write_jsonl,
     write_text,
 )
-from showwork.provenance import provenance, without_places
-from showwork.recipe import Recipe, resolve, validate
-from showwork.record import read_record, read_task, record, task_row
-from showwork.run import open_run, read_run
-from showwork.types import (
+from everystep.core.provenance import provenance, without_places
+from everystep.core.recipe import Recipe, resolve, validate
+from everystep.core.record import read_record, read_task, record, task_row
+from everystep.core.run import open_run, read_run
+from everystep.core.types import (
     Check,
     Completion,
     Finding,
@@ -49,6 +48,7 @@ from showwork.types import (
     Verdict,
     task_id,
 )
+from fakes import FakeClock
 
 
 def recipe(**changes: object) -> Recipe:
@@ -75,9 +75,7 @@ def test_a_run_is_created_and_resumed(tmp_path: Path) -> None:
         assert run.done("sft") == {"steps": 3}
         assert run == read_run(root)
     after = everything(root)
-    assert {k: v for k, v in before.items() if k != ".lock"} == {
-        k: v for k, v in after.items() if k != ".lock"
-    }
+    assert {k: v for k, v in before.items() if k != ".lock"} == {k: v for k, v in after.items() if k != ".lock"}
 
 
 @pytest.mark.parametrize(
@@ -145,8 +143,8 @@ def test_a_damaged_recipe_is_said_and_kept(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, time
-from showwork.recipe import validate
-from showwork.run import open_run
+from everystep.core.recipe import validate
+from everystep.core.run import open_run
 run = open_run(sys.argv[1], validate({"name": "x", "data": {"worked": {"train": 10}}}, "test"))
 print("open", flush=True)
 time.sleep(60)
@@ -155,9 +153,7 @@ time.sleep(60)
 
 def test_two_processes_cannot_write_one_run_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
     root = tmp_path / "run"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(root)], stdout=subprocess.PIPE, text=True
-    ) as other:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(root)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "open\n"
         with pytest.raises(RunError, match=rf"another process \({other.pid}\) is writing this run"):
             open_run(root, recipe())
@@ -187,7 +183,7 @@ def test_a_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from showwork.files import write_text
+from everystep.core.files import write_text
 path, n = Path(sys.argv[1]), 0
 write_text(path, "0" * 1_000_000)
 print("ready", flush=True)
@@ -200,9 +196,7 @@ while True:
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for wait in (0.0, 0.013, 0.05):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITE, str(path)], stdout=subprocess.PIPE, text=True
-        ) as other:
+        with subprocess.Popen([sys.executable, "-c", WRITE, str(path)], stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout is not None and other.stdout.readline() == "ready\n"
             time.sleep(wait)
             other.kill()
@@ -273,9 +267,7 @@ def test_text_that_is_no_unicode_can_be_written(tmp_path: Path) -> None:
 
 
 def test_to_json() -> None:
-    assert to_json(
-        {"a": np.float32(0.5), "b": np.arange(3), "c": np.float64("nan"), 4: (Stop.END, None)}
-    ) == {
+    assert to_json({"a": np.float32(0.5), "b": np.arange(3), "c": np.float64("nan"), 4: (Stop.END, None)}) == {
         "a": 0.5,
         "b": [0, 1, 2],
         "c": "nan",
@@ -405,18 +397,16 @@ def test_a_row_that_is_no_record_is_refused(change: dict[str, object]) -> None:
 
 def test_provenance_names_no_person_machine_or_place() -> None:
     found = provenance(
-        "cpu x2", {"gsm8k": "00ff"}, ["/srv/x/bin/showwork", "run", "recipes/tiny.yaml", "--dir=~/runs"]
+        "cpu x2", {"gsm8k": "00ff"}, ["/srv/x/bin/everystep", "run", "recipes/tiny.yaml", "--dir=~/runs"]
     )
-    assert found["command"] == ["showwork", "run", "recipes/tiny.yaml", "--dir=runs"]
+    assert found["command"] == ["everystep", "run", "recipes/tiny.yaml", "--dir=runs"]
     assert found["device"] == "cpu x2" and found["data"] == {"gsm8k": "00ff"}
     assert found["packages"]["jax"] and found["python"].startswith("3.")
     assert json.loads(json.dumps(found)) == found
     # Names of packages and versions are public; of the rest, all words are known.
     del found["packages"]
-    assert set(found) == {"showwork", "commit", "changes", "python", "system", "device", "data", "command"}
-    assert all(
-        re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", v) for k in ("commit", "changes") if (v := found[k])
-    )
+    assert set(found) == {"everystep", "commit", "changes", "python", "system", "device", "data", "command"}
+    assert all(re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", v) for k in ("commit", "changes") if (v := found[k]))
     assert found["system"] == f"{os.uname().sysname} {os.uname().machine}"
 
 
@@ -456,9 +446,7 @@ def test_a_deadline_counts_down_to_the_reserve() -> None:
     assert Deadline(0, 1, 90).must_stop(0)  # all of it is reserved
 
 
-@pytest.mark.parametrize(
-    ("hours", "reserved"), [(0, 1), (-1, 1), (float("nan"), 1), (1, -1), (1, float("nan"))]
-)
+@pytest.mark.parametrize(("hours", "reserved"), [(0, 1), (-1, 1), (float("nan"), 1), (1, -1), (1, float("nan"))])
 def test_a_deadline_that_makes_no_sense(hours: float, reserved: float) -> None:
     with pytest.raises(ValueError):
         Deadline(0, hours, reserved)

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from showwork.record import record
-from showwork.score import files
-from showwork.score.files import read_groups, score_file
-from showwork.score.groups import score_groups
-from showwork.score.mix import Mix, read_mix
-from showwork.types import Completion, Fault, Kind, Task
-from showwork.verify.grade import grade
+from everystep.core.record import record
+from everystep.core.types import Completion, Fault, Kind, Task
+from everystep.score import files
+from everystep.score.files import read_groups, score_file
+from everystep.score.groups import score_groups
+from everystep.score.mix import Mix, read_mix
+from everystep.verify.grade import grade
 
 TEXT = "<reasoning>\nStep 1: 6 * 4 = 24 pens.\n</reasoning>\n<answer>{}</answer>"
 MIX = Mix({"correctness": 1.0, "process": 0.2, "format": 0.2})
@@ -123,9 +123,7 @@ def test_truncated_rows_and_numbers_of_tokens() -> None:
 
 def test_records_are_read_as_they_were_scored() -> None:
     task = Task("t", "math", "6 pens a box, 4 boxes?", "24", Kind.NUMBER, "test", "test")
-    made = [
-        grade(task, Completion("t", i, TEXT.format(a), (1,) * 30)) for i, a in enumerate(("24", "25", "26"))
-    ]
+    made = [grade(task, Completion("t", i, TEXT.format(a), (1,) * 30)) for i, a in enumerate(("24", "25", "26"))]
     mix = read_mix("composite")
     expected = score_groups([made], mix)[0]
     out = scored(*(record(g, None, 4) for g in made), *(record(g, None, 5) for g in made), mix=mix)
@@ -138,9 +136,7 @@ def test_a_part_that_raises_names_the_line() -> None:
         raise RuntimeError("no")
 
     mix = replace(Mix({"odd": 1.0}, parts={"odd": broken}))
-    with pytest.raises(
-        ValueError, match=r"line 3: reward part 'odd', task \w+, sample 0: raised RuntimeError: no"
-    ):
+    with pytest.raises(ValueError, match=r"line 3: reward part 'odd', task \w+, sample 0: raised RuntimeError: no"):
         scored("{", "", row(), mix=mix)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageChops
 
+from everystep.core.files import write_json
+from everystep.show.report_data import read_findings
 from run_fixtures import finished
-from showwork.files import write_json
-from showwork.show.report_data import read_findings
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"

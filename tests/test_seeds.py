@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from showwork.evaluate.seeds import (
+from everystep.evaluate.seeds import (
     Seed,
     differences,
     seed_difference,

@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
+from everystep.core.clock import Deadline
+from everystep.core.files import read_json, read_jsonl, write_jsonl
+from everystep.core.recipe import Recipe, validate
+from everystep.core.record import read_record, read_task, task_row
+from everystep.core.run import Run, open_run
+from everystep.core.trace import INSTRUCTIONS, gold, parse, prompt, render
+from everystep.core.types import Completion, Prompt, Sampling, Stop, Stopped, Task
+from everystep.data.prepare import prepare
+from everystep.model.tokenizer import Tokenizer
+from everystep.show.screen import Screen
+from everystep.train.policies import load_policy
+from everystep.train.selfmade import Batch, ask, make, outcome, self_made, traces
+from everystep.train.session import Session
+from everystep.train.sft import examples
+from everystep.verify.grade import grade
 from fakes import ScriptedSampler
 from model_fixtures import TUNIX
-from showwork.clock import Deadline
-from showwork.data.prepare import prepare
-from showwork.files import read_json, read_jsonl, write_jsonl
-from showwork.model.tokenizer import Tokenizer
-from showwork.policies import load_policy
-from showwork.recipe import Recipe, validate
-from showwork.record import read_record, read_task, task_row
-from showwork.run import Run, open_run
-from showwork.selfmade import Batch, ask, make, outcome, self_made, traces
-from showwork.session import Session
-from showwork.show.screen import Screen
-from showwork.trace import INSTRUCTIONS, gold, parse, prompt, render
-from showwork.train.sft import examples
-from showwork.types import Completion, Prompt, Sampling, Stop, Stopped, Task
-from showwork.verify.grade import grade
 
 pytestmark = TUNIX
 QUIET = Screen(quiet=True)
@@ -232,9 +232,7 @@ def test_why_a_completion_cannot_be_used() -> None:
 
 def test_with_self_a_source_needs_no_solutions_and_gold_does(tmp_path: Path) -> None:
     file = tmp_path / "t.jsonl"
-    rows = [
-        {"prompt": f"How many are {i} pens and {i * i} pencils?", "answer": i + i * i} for i in range(2, 60)
-    ]
+    rows = [{"prompt": f"How many are {i} pens and {i * i} pencils?", "answer": i + i * i} for i in range(2, 60)]
     file.write_text("\n".join(json.dumps(row) for row in rows))
     tree = {"name": "x", "data": {"jsonl": {"path": str(file)}, **LONG}, "sft": {"data": "self"}}
     asked = prepare(validate(tree, "test"), len, lambda text: None).sft
@@ -282,9 +280,7 @@ def test_the_tiny_model_teaches_itself(straight: tuple[Run, Tokenizer]) -> None:
         assert read_record(row).tokens <= 64
 
 
-def test_the_tiny_model_s_stage_resumes_to_the_same_bytes(
-    straight: tuple[Run, Tokenizer], tmp_path: Path
-) -> None:
+def test_the_tiny_model_s_stage_resumes_to_the_same_bytes(straight: tuple[Run, Tokenizer], tmp_path: Path) -> None:
     how = validate(TINY, "test")
     with opened(tmp_path, how) as run:
         with pytest.raises(Stopped):

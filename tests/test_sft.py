@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from everystep.core.recipe import Sft
+from everystep.core.trace import gold, prompt, render
+from everystep.core.types import Stopped
+from everystep.model.lora import adapter
+from everystep.train.checkpoint import Checkpoints
+from everystep.train.sft import Example, batches, examples, loss, padded_lengths, planned_steps, sft
+from everystep.train.stage_session import Leg
 from model_fixtures import INSTRUCTION, TUNIX, logits, lora, tasks, tokenizer
-from showwork.model.lora import adapter
-from showwork.recipe import Sft
-from showwork.trace import gold, prompt, render
-from showwork.train.checkpoint import Checkpoints
-from showwork.train.leg import Leg
-from showwork.train.sft import Example, batches, examples, loss, padded_lengths, planned_steps, sft
-from showwork.types import Stopped
 
 pytestmark = TUNIX
 HOW = Sft(epochs=1, batch=8, learning_rate=1e-2, warmup=0.1)
@@ -101,9 +101,7 @@ def test_parts_are_the_batch_each_as_long_as_it_needs() -> None:
         assert rows == [[t for t in row if t] for row in np.asarray(one.tokens).tolist()]
         total = sum(float(np.asarray(part.weight, np.float64).sum()) for part in two)
         assert total == pytest.approx(float(one.weight.sum()), rel=1e-5) == pytest.approx(1, rel=1e-5)
-    assert sum(part.tokens.size for (two,) in halves for part in two) < sum(
-        one.tokens.size for ((one,),) in whole
-    )
+    assert sum(part.tokens.size for (two,) in halves for part in two) < sum(one.tokens.size for ((one,),) in whole)
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 21])

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from showwork.recipe import Grpo
-from showwork.train.grpo import rows_with_one_prompt
+from everystep.core.recipe import Grpo
+from everystep.train.grpo import rows_with_one_prompt
 
 HERE = Path(__file__).parent
 
@@ -57,9 +57,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("weights", "processes"), [("replicated", 1), ("fsdp", 1), ("replicated", 2)])
-def test_eight_devices_are_one(
-    tmp_path: Path, one: dict[str, np.ndarray], weights: str, processes: int
-) -> None:
+def test_eight_devices_are_one(tmp_path: Path, one: dict[str, np.ndarray], weights: str, processes: int) -> None:
     """Tokens are equal; numbers differ by the order of float32 sums: log-probabilities by 1e-5, losses and
     what is learned in a few steps by 1e-4 of their size."""
     eight = computed(tmp_path, 8, weights, processes)
@@ -91,9 +89,7 @@ def compare(one: dict[str, np.ndarray], many: dict[str, np.ndarray]) -> None:
     ("prompts", "micro", "group", "devices", "expected"),
     [(8, None, 4, 8, 4), (8, None, 4, 1, 4), (16, 8, 4, 8, 4), (4, None, 4, 8, 1), (4, 2, 8, 8, 1)],
 )
-def test_which_rows_share_a_prompt(
-    prompts: int, micro: int | None, group: int, devices: int, expected: int
-) -> None:
+def test_which_rows_share_a_prompt(prompts: int, micro: int | None, group: int, devices: int, expected: int) -> None:
     how = Grpo(prompts=prompts, micro_prompts=micro, group=group)
     assert rows_with_one_prompt(how, devices) == expected
 

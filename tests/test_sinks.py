@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from showwork.recipe import load
-from showwork.train.metrics import SINKS, metrics, require
+from everystep.core.recipe import load
+from everystep.train.metrics import SINKS, metrics, require
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -24,7 +24,7 @@ FILES = {
 }
 ASK = """
 import json, sys
-from showwork.model.source import find
+from everystep.model.io.source import find
 said = []
 for name in sys.argv[1:]:
     try:
@@ -107,9 +107,7 @@ def hub() -> Iterator[ThreadingHTTPServer]:
 
 def ask(names: Sequence[str], where: Path, **env: str) -> list[str]:
     """What `find` says to the names, in a process whose caches are empty but for `where`."""
-    keep = {
-        k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "KAGGLE", "http", "HTTP"))
-    }
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "KAGGLE", "http", "HTTP"))}
     set_ = {"HF_HOME": str(where / "hf"), "KAGGLEHUB_CACHE": str(where / "kaggle"), "HOME": str(where)}
     set_ |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5", "NO_PROXY": "*"}
     command = [sys.executable, "-W", "ignore", "-c", ASK, *names]
@@ -199,7 +197,7 @@ def test_a_folder_that_is_in_the_way_comes_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "gemma9", "a/b/c", "../x/y/z", "a b/c", "https://example.org/x"])
 def test_a_name_that_is_nothing(name: str) -> None:
-    from showwork.model.source import find
+    from everystep.model.io.source import find
 
     with pytest.raises(ValueError, match="not a folder; give 'tiny' or a folder"):
         find(name)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import chaos
-from showwork.cli import main
-from showwork.files import read_jsonl
-from showwork.record import read_record
+from everystep.cli.app import main
+from everystep.core.files import read_jsonl
+from everystep.core.record import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = [
@@ -37,8 +37,8 @@ SMALL = [
 WHOLE = [*SMALL, "sft.epochs=2", "grpo.steps=3", "evaluate.batch=16", "checkpoint.steps=1", "export=[peft]"]
 
 
-def showwork(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "showwork", *arguments]
+def everystep(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "everystep", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=280)
 
 
@@ -51,7 +51,7 @@ def digest(folder: Path) -> dict[str, str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     where = tmp_path_factory.mktemp("runs") / "small"
     command = ("run", "recipes/tiny.yaml", *WHOLE, "--dir", str(where), "--json", "--quiet")
-    done = showwork(*command)
+    done = everystep(*command)
     assert done.returncode == 0, done.stderr
     return where, json.loads(done.stdout)
 
@@ -120,9 +120,7 @@ def test_splits_do_not_overlap_and_sft_sees_low_levels_only(finished: tuple[Path
     assert not any("solution" in row for row in rows["train_worked"])
 
 
-def test_a_run_that_is_ended_in_its_stages_ends_the_same(
-    finished: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_run_that_is_ended_in_its_stages_ends_the_same(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """Killed in SFT, asked to stop in an evaluation, killed in GRPO. Twenty times at random: `make chaos`."""
     where, broken = finished[0], tmp_path / "broken"
     for files, how, code in (
@@ -140,7 +138,7 @@ def test_a_run_that_is_ended_in_its_stages_ends_the_same(
 def test_the_same_command_again_changes_nothing(finished: tuple[Path, dict[str, Any]]) -> None:
     where, summary = finished
     before = digest(where)
-    done = showwork("run", "recipes/tiny.yaml", *WHOLE, "--dir", str(where), "--json", "--quiet")
+    done = everystep("run", "recipes/tiny.yaml", *WHOLE, "--dir", str(where), "--json", "--quiet")
     assert done.returncode == 0 and json.loads(done.stdout) == summary
     assert digest(where) == before
 
@@ -148,14 +146,14 @@ def test_the_same_command_again_changes_nothing(finished: tuple[Path, dict[str, 
 def test_another_recipe_in_the_directory_is_refused(finished: tuple[Path, dict[str, Any]]) -> None:
     where, _ = finished
     before = digest(where)
-    done = showwork("run", "recipes/tiny.yaml", *WHOLE, "seed=1", "--dir", str(where))
+    done = everystep("run", "recipes/tiny.yaml", *WHOLE, "seed=1", "--dir", str(where))
     assert done.returncode == 2 and "belongs to another recipe: seed is 0 there and 1 here" in done.stderr
     assert done.stderr.count("\n") == 1 and digest(where) == before
 
 
 def test_eval_of_a_run_gives_the_run_s_own_numbers(finished: tuple[Path, dict[str, Any]]) -> None:
     where, summary = finished
-    done = showwork("eval", str(where), "--stage", "grpo", "--json", "--quiet")
+    done = everystep("eval", str(where), "--stage", "grpo", "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == summary["stages"]["grpo"]
 
@@ -165,11 +163,10 @@ def test_eval_of_a_file_of_completions(finished: tuple[Path, dict[str, Any]], tm
     rows, _ = read_jsonl(where / "evaluate" / "test" / "sft" / "records.jsonl")
     file = tmp_path / "completions.jsonl"
     lines = [
-        json.dumps({"id": r["task"]["id"], "completion": r["text"], "truncated": r["stop"] == "length"})
-        for r in rows
+        json.dumps({"id": r["task"]["id"], "completion": r["text"], "truncated": r["stop"] == "length"}) for r in rows
     ]
     file.write_text("\n".join(lines))
-    done = showwork("eval", str(file), "--data", str(where / "data" / "test.jsonl"), "--json", "--quiet")
+    done = everystep("eval", str(file), "--data", str(where / "data" / "test.jsonl"), "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     for rate in ("contract", "capability", "sound", "format", "truncated"):
         assert json.loads(done.stdout)[rate] == summary["stages"]["sft"][rate]
@@ -179,10 +176,10 @@ def test_eval_of_a_file_of_completions(finished: tuple[Path, dict[str, Any]], tm
 def test_pretraining_leaves_a_model_that_can_be_used(tmp_path: Path) -> None:
     where = tmp_path / "base"
     small = ["pretrain.steps=3", "pretrain.batch=2", "pretrain.length=32", "pretrain.vocabulary=512"]
-    done = showwork("pretrain", "recipes/tiny_base.yaml", *small, "--dir", str(where), "--json", "--quiet")
+    done = everystep("pretrain", "recipes/tiny_base.yaml", *small, "--dir", str(where), "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["tokens"] == 3 * 2 * 32
-    done = showwork("eval", str(where / "export"), "--json", "--quiet", "--data", str(_three_tasks(tmp_path)))
+    done = everystep("eval", str(where / "export"), "--json", "--quiet", "--data", str(_three_tasks(tmp_path)))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n"] == 3
 
@@ -191,9 +188,7 @@ def _three_tasks(folder: Path) -> Path:
     file = folder / "tasks.jsonl"
     file.write_text(
         "\n".join(
-            json.dumps(
-                {"prompt": f"What is {n} + 1?", "reasoning": f"{n} + 1 = {n + 1}", "answer": f"{n + 1}"}
-            )
+            json.dumps({"prompt": f"What is {n} + 1?", "reasoning": f"{n} + 1 = {n + 1}", "answer": f"{n + 1}"})
             for n in (1, 2, 3)
         )
     )
@@ -246,15 +241,13 @@ def test_bad_input_is_one_line_and_exit_code_2(
 @pytest.mark.slow
 def test_a_real_model_is_looked_at_first_and_red_stops_the_run(tmp_path: Path) -> None:
     """The tiny model's files in a folder are a real model. The directory stays free for a mended recipe."""
-    assets = ROOT / "src" / "showwork" / "assets" / "tiny"
+    assets = ROOT / "src" / "everystep" / "model" / "assets" / "tiny"
     command = ("run", "recipes/tiny.yaml", *SMALL, "--dir", str(tmp_path), f"model.name={assets}")
-    red = showwork(*command, "grpo.max_tokens=4", "evaluate.max_tokens=4")
+    red = everystep(*command, "grpo.max_tokens=4", "evaluate.max_tokens=4")
     assert red.returncode == 2, red.stderr
     said = " ".join(red.stderr.split())
     assert "checks are red; first completion length:" in said and "--accept preflight" in said
     assert not (tmp_path / "data").exists() and (tmp_path / "preflight.json").exists()
-    mended = showwork(
-        *command, "grpo.max_tokens=128", "evaluate.max_tokens=128", "sft.traces=32", "grpo.steps=1"
-    )
+    mended = everystep(*command, "grpo.max_tokens=128", "evaluate.max_tokens=128", "sft.traces=32", "grpo.steps=1")
     assert mended.returncode == 0, mended.stderr
     assert json.loads((tmp_path / "preflight" / "done.json").read_text())["light"] in ("green", "amber")

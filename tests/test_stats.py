@@ -7,7 +7,7 @@ import random
 import pytest
 from scipy import stats as reference
 
-from showwork.evaluate.stats import bootstrap_mean, holm, mcnemar, wilson
+from everystep.evaluate.stats import bootstrap_mean, holm, mcnemar, wilson
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,13 @@ def test_wilson_half_width_of_a_gsm8k_test_set() -> None:
     assert round((high - low) / 2, 3) == 0.027
 
 
-@pytest.mark.parametrize(
-    ("right", "n", "level"), [(0, 0, 0.95), (3, 2, 0.95), (-1, 2, 0.95), (1, 2, 0.0), (1, 2, 1.0)]
-)
+@pytest.mark.parametrize(("right", "n", "level"), [(0, 0, 0.95), (3, 2, 0.95), (-1, 2, 0.95), (1, 2, 0.0), (1, 2, 1.0)])
 def test_wilson_refuses(right: int, n: int, level: float) -> None:
     with pytest.raises(ValueError, match=r"proportion|confidence"):
         wilson(right, n, level)
 
 
-@pytest.mark.parametrize(
-    ("gained", "lost", "p"), [(30, 15, 0.036), (15, 30, 0.036), (60, 40, 0.057), (0, 5, 0.062)]
-)
+@pytest.mark.parametrize(("gained", "lost", "p"), [(30, 15, 0.036), (15, 30, 0.036), (60, 40, 0.057), (0, 5, 0.062)])
 def test_mcnemar_has_the_known_values(gained: int, lost: int, p: float) -> None:
     assert abs(mcnemar(gained, lost) - p) < 6e-4
 

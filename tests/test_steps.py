@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.types import Finding, Process, Truth
-from showwork.verify.files import check_file
-from showwork.verify.grade import check
-from showwork.verify.sources import Sources
+from everystep.core.types import Finding, Process, Truth
+from everystep.verify.files import check_file
+from everystep.verify.grade import check
+from everystep.verify.sources import Sources
 
 CASES = Path(__file__).parent / "cases" / "steps"
 
@@ -21,9 +21,7 @@ def rows(name: str) -> list[dict]:
 
 def trace(*steps: str, answer: str = "0") -> str:
     lines = "\n".join(f"Step {i}: {s}" for i, s in enumerate(steps, 1))
-    return (
-        f"<reasoning>\n{lines}\nTherefore, the answer is {answer}.\n</reasoning>\n<answer>{answer}</answer>"
-    )
+    return f"<reasoning>\n{lines}\nTherefore, the answer is {answer}.\n</reasoning>\n<answer>{answer}</answer>"
 
 
 def findings(question: str, *steps: str, answer: str) -> set[Finding]:
@@ -139,9 +137,7 @@ def test_score() -> None:
     assert process(question, "I know it.", answer="44").score is None  # nothing to check: no score, not 0
     partly = process(question, "6 * 8 = 48", answer="48").score
     assert partly is not None and 0.9 <= partly < 1.0  # a number of the question is never used
-    assert process(
-        question, "6 * 8 = 48", "Then I think.", "48 - 4 = 44", answer="44"
-    ).coverage == pytest.approx(2 / 3)
+    assert process(question, "6 * 8 = 48", "Then I think.", "48 - 4 = 44", answer="44").coverage == pytest.approx(2 / 3)
 
 
 PADDING = ["1 = 1", "5 + 0 = 5", "1 * 8 = 8", "6 * 8 = 48", "48 = 48", "8 / 1 = 8"]

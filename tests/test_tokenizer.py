@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everystep.core.trace import gold, prompt, render
+from everystep.data.corpus import tokenizer_lines
+from everystep.model.tokenizer import load_tokenizer, train_tokenizer
 from model_fixtures import INSTRUCTION, TUNIX, VOCABULARY, tasks, tokenizer, tokenizer_model
-from showwork.data.corpus import tokenizer_lines
-from showwork.model.tokenizer import load_tokenizer, train_tokenizer
-from showwork.trace import gold, prompt, render
 
 pytestmark = TUNIX
 
@@ -32,9 +32,7 @@ def test_tasks_and_traces_come_back() -> None:
     for task in tasks():
         text = render(gold(task))
         ids = tokenizer().encode_completion(text)
-        assert (
-            ids[-1] == 106 and tokenizer().decode(ids) == text and tokenizer().processor.unk_id() not in ids
-        )
+        assert ids[-1] == 106 and tokenizer().decode(ids) == text and tokenizer().processor.unk_id() not in ids
         asked = tokenizer().encode_prompt(prompt(task, INSTRUCTION).text)
         assert asked[0] == 2 and asked.count(105) == 2 and asked.count(106) == 1
 

@@ -7,17 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showwork.trace import INSTRUCTIONS, MAX_CHARS, gold, parse, prompt, render
-from showwork.types import Fault, Kind, Step, Stop, Task, Trace, task_id
+from everystep.core.trace import INSTRUCTIONS, MAX_CHARS, gold, parse, prompt, render
+from everystep.core.types import Fault, Kind, Step, Stop, Task, Trace, task_id
 
 R, R_, A, A_ = "<reasoning>", "</reasoning>", "<answer>", "</answer>"
 GOOD = f"{R}\nStep 1: 2 + 3 = 5.\nTherefore, it is 5.\n{R_}\n{A}5{A_}"
 STEPS = (Step("2 + 3 = 5.", 1), Step("Therefore, it is 5."))
 
 
-def task(
-    question: str = "What is 2 + 3?", answer: str = "5", solution: tuple[str, ...] | None = None
-) -> Task:
+def task(question: str = "What is 2 + 3?", answer: str = "5", solution: tuple[str, ...] | None = None) -> Task:
     identity = task_id("test", question, answer)
     return Task(identity, "arithmetic", question, answer, Kind.NUMBER, "test", "test", solution)
 
@@ -114,9 +112,7 @@ def test_faults(text: str, faults: set[Fault], answer: str | None) -> None:
 
 
 def test_every_order_of_the_tags_has_a_fault_but_one() -> None:
-    clean = [
-        (a, b, c, d) for a, b, c, d in permutations((R, R_, A, A_)) if not parse(f"{a}x{b}{c}5{d}").faults
-    ]
+    clean = [(a, b, c, d) for a, b, c, d in permutations((R, R_, A, A_)) if not parse(f"{a}x{b}{c}5{d}").faults]
     assert clean == [(R, R_, A, A_)]
 
 
@@ -344,9 +340,7 @@ _words = st.text(
     min_size=1,
     max_size=40,
 )
-_line = _words.map(str.strip).filter(
-    lambda s: s and "Step" not in s and not s.startswith(("T", "H", "S", "I", "F"))
-)
+_line = _words.map(str.strip).filter(lambda s: s and "Step" not in s and not s.startswith(("T", "H", "S", "I", "F")))
 
 
 @given(
@@ -358,10 +352,7 @@ _line = _words.map(str.strip).filter(
 )
 def test_round_trip(lines: list[str], head: list[str], answer: str, concluded: bool, first: int) -> None:
     """`parse(render(t)) == t`, and render never refuses lines that hold no mark, tag or conclusion."""
-    lines = [
-        line.replace(". So", ".").replace("So", "so").replace("Th", "th").replace("He", "he")
-        for line in lines
-    ]
+    lines = [line.replace(". So", ".").replace("So", "so").replace("Th", "th").replace("He", "he") for line in lines]
     lines = [line.replace("In c", "in c").replace("Fi", "fi") for line in lines]
     steps = [Step(line) for line in head] + [Step(line, min(first + i, 9999)) for i, line in enumerate(lines)]
     trace = Trace((*steps, *([Step("Therefore, it is so.")] if concluded else [])), answer)

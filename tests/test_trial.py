@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from showwork.evaluate.changes import arms, jobs, read_ablation
-from showwork.evaluate.ledger import Place
-from showwork.relay import legs
+from everystep.core.relay import legs
+from everystep.evaluate.changes import arms, jobs, read_ablation
+from everystep.evaluate.results import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = f"""
@@ -49,7 +49,7 @@ families:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "showwork", *arguments]
+    return [sys.executable, "-m", "everystep", *arguments]
 
 
 def called(*arguments: str) -> subprocess.CompletedProcess[str]:

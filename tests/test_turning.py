@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from everystep.core.clock import Deadline
+from everystep.core.files import read_jsonl
+from everystep.core.recipe import load
+from everystep.core.run import open_run
+from everystep.core.types import Stopped
+from everystep.pipeline import run_all
+from everystep.show.screen import Screen
+from everystep.train.session import Session
 from model_fixtures import TUNIX
-from showwork.clock import Deadline
-from showwork.files import read_jsonl
-from showwork.recipe import load
-from showwork.run import open_run
-from showwork.session import Session
-from showwork.show.screen import Screen
-from showwork.stages import run_all
-from showwork.types import Stopped
-from test_stages import ROOT, SMALL, showwork
+from test_stages import ROOT, SMALL, everystep
 
 pytestmark = [*TUNIX, pytest.mark.slow]
 # Five steps; any entropy breaks the bound, which can be told after three of them.
@@ -25,7 +25,7 @@ FIVE = [*SMALL, "grpo.steps=5", "grpo.eval_every=2", "grpo.micro_prompts=4", "wa
 
 def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: Path) -> None:
     more = ["checkpoint.steps=2", "grpo.choose=last"]
-    done = showwork("run", "recipes/tiny.yaml", *FIVE, *more, "--dir", str(tmp_path))
+    done = everystep("run", "recipes/tiny.yaml", *FIVE, *more, "--dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "grpo" / "done.json").read_text())
     # Saved after step 2; steps 1 to 3 break the bound, and so do 1, 2 and 3 again after going back to step 2.
@@ -71,7 +71,7 @@ def test_a_pause_saves_the_step_and_the_same_command_goes_on(tmp_path: Path) -> 
     pause = [*SMALL, "grpo.steps=5", "watch.dead.bound=2", "watch.dead.action=pause"]
     command = ("run", "recipes/tiny.yaml", *pause, "--dir", str(tmp_path), "--quiet")
     for step in (2, 3):
-        done = showwork(*command)
+        done = everystep(*command)
         assert done.returncode == 75, done.stderr
         said = done.stderr.splitlines()[-1]
         assert "in the last 2 steps no group had" in said and f"step {step} of 5 is saved" in said

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from showwork.recipe import Bound, Watch, validate
-from showwork.strict import RecipeError
-from showwork.train.watch import Trouble, trouble
+from everystep.core.recipe import Bound, Watch, validate
+from everystep.core.strict import RecipeError
+from everystep.train.watch import Trouble, trouble
 
 GOOD = {"kl": 0.01, "entropy": 0.2, "skipped": 0.0, "live": 0.8}
 

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import pytest
 
-from showwork import trace
-from showwork.data import worked
-from showwork.data.worked.problem import DAYS, NAMES
-from showwork.types import Completion, Finding, Kind, Task, Truth
-from showwork.verify.grade import grade
+from everystep.core import trace
+from everystep.core.types import Completion, Finding, Kind, Task, Truth
+from everystep.data import worked
+from everystep.data.worked.problem import DAYS, NAMES
+from everystep.verify.grade import grade
 
 EXPRESSION = r"-?\d+(?: [-+*/] \d+)*"
 STEP = re.compile(rf"(?:[A-Z][a-z]+(?: [a-z]+)?: )({EXPRESSION}(?: [=<>] {EXPRESSION})+)(?: [A-Za-z/]+)?\.")
@@ -240,9 +240,7 @@ def test_errors_say_what_is_wrong(split: str, names: list[str], levels: list[int
         worked.tasks(split, 1, 0, names=names, levels=levels)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [("truth", ("yes", "no")), ("choice", tuple("ABC")), ("calendar", DAYS)]
-)
+@pytest.mark.parametrize(("name", "options"), [("truth", ("yes", "no")), ("choice", tuple("ABC")), ("calendar", DAYS)])
 def test_guessing_does_not_pay(name: str, options: tuple[str, ...]) -> None:
     count = Counter(worked.task(2, i, names=[name]).answer for i in range(1000))
     assert set(count) == set(options)

@@ -99,9 +99,7 @@ def sft(spec: Spec) -> Once:
     )
     model = peft.get_peft_model(loaded(spec), lora).train()
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=spec["learning_rate"], betas=(0.9, 0.99), weight_decay=0.0, fused=True
-    )
+    optimizer = torch.optim.AdamW(trained, lr=spec["learning_rate"], betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     examples, size = spec["examples"], spec["batch"]
 
     def once(repeat: int) -> Done:

@@ -1,4 +1,4 @@
-"""showwork as it runs: the rollout, the one evaluation, a GRPO step and an SFT step.
+"""everystep as it runs: the rollout, the one evaluation, a GRPO step and an SFT step.
 
 The rollout decodes the texts too. The evaluation and the GRPO step read, check and grade every completion,
 which no other contender does. Nothing is kept of what a run writes (records, checkpoints).
@@ -10,20 +10,20 @@ from dataclasses import replace
 import jax
 from worker import Done, Once, Spec, serve, stepped
 
-from showwork import __version__
-from showwork.data.difficulty import Draws
-from showwork.evaluate.harness import evaluate
-from showwork.model.load import Base, load
-from showwork.model.lora import add_lora
-from showwork.model.sampler import Policy, policy
-from showwork.process import set_up_jax
-from showwork.recipe import Grpo, RewardMix, Sft
-from showwork.record import read_task
-from showwork.score.mix import mix_of
-from showwork.train.grpo import grpo
-from showwork.train.leg import Leg
-from showwork.train.sft import Example, sft
-from showwork.types import Graded, Prompt, Sampling
+from everystep import __version__
+from everystep.cli.process import set_up_jax
+from everystep.core.recipe import Grpo, RewardMix, Sft
+from everystep.core.record import read_task
+from everystep.core.types import Graded, Prompt, Sampling
+from everystep.data.difficulty import Draws
+from everystep.evaluate.harness import evaluate
+from everystep.model.io.load import Base, load
+from everystep.model.lora import add_lora
+from everystep.model.sampler import Policy, policy
+from everystep.score.mix import mix_of
+from everystep.train.grpo import grpo
+from everystep.train.sft import Example, sft
+from everystep.train.stage_session import Leg
 
 NEVER = 10**9  # steps of a training that is left when it has been measured
 
@@ -57,9 +57,7 @@ def evaluation(spec: Spec) -> Once:
     how = Sampling(temperature=0.0, max_tokens=spec["max_tokens"])
 
     def once(repeat: int) -> Done:
-        graded = evaluate(
-            ours, tasks, how, instruction="none", batch=spec["batch"], on_batch=lambda done: None
-        )
+        graded = evaluate(ours, tasks, how, instruction="none", batch=spec["batch"], on_batch=lambda done: None)
         lengths = [len(g.completion.tokens) for g in graded]
         return {"rows": len(lengths), "tokens": sum(lengths), "longest": max(lengths)}
 
@@ -101,9 +99,7 @@ def sft_step(spec: Spec) -> Once:
     model = add_lora(base.model, spec["rank"], spec["alpha"], 0)
     rows = [Example(prompt, completion) for prompt, completion in spec["examples"]]
     epochs = 100_000 // len(rows)
-    how = Sft(
-        epochs=epochs, batch=spec["batch"], learning_rate=spec["learning_rate"], warmup=0, eval_every=NEVER
-    )
+    how = Sft(epochs=epochs, batch=spec["batch"], learning_rate=spec["learning_rate"], warmup=0, eval_every=NEVER)
     mean = sum(len(r.completion) for r in rows) / len(rows)
 
     def run(pause: Callable[[Done], None]) -> None:
@@ -120,5 +116,5 @@ if __name__ == "__main__":
     set_up_jax()
     serve(
         {"rollout": rollout, "evaluate": evaluation, "grpo": grpo_step, "sft": sft_step},
-        {"showwork": __version__, "jax": jax.__version__},
+        {"everystep": __version__, "jax": jax.__version__},
     )

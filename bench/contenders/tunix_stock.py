@@ -27,9 +27,9 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 from worker import Done, Once, Spec, serve, stepped
 
-from showwork.model.config import read_config
-from showwork.model.lora import MODULES
-from showwork.model.tokenizer import Tokenizer, load_tokenizer
+from everystep.model.config import read_config
+from everystep.model.lora import MODULES
+from everystep.model.tokenizer import Tokenizer, load_tokenizer
 
 NEVER = 10**6
 UNSAID = 5  # an id that the policy never writes; names the end where there is to be none

@@ -1,7 +1,7 @@
 """A contender's side of a comparison: get ready, then do the work once for every "go".
 
 A contender is a process of its own, with its own libraries, so that none can slow another down; this file
-uses the standard library alone, since it runs in environments without showwork. The other side is
+uses the standard library alone, since it runs in environments without everystep. The other side is
 `bench/speed.py`. What is measured is the wall-clock time of one call.
 """
 

@@ -1,0 +1,111 @@
+"""The verbs that only look at runs: `report`, `show`, `compare`, `video`. None of them needs JAX.
+
+They are part of the command line (`cli/app.py` takes them in); whatever is heavy is imported inside its verb.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from everystep.cli.options import AsJson, Debug, Quiet, print_json
+
+views = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the directory of a run")]
+STAGE = "the stage that is compared [the last that was evaluated]"
+
+
+@views.command()
+def report(run: RunFolder, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Make the report of a run, RUN/report/index.html: one page that needs nothing else."""
+    from everystep.core.run import read_run
+    from everystep.show.report import write_report
+
+    page = write_report(read_run(run))
+    if not quiet:
+        print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
+@views.command()
+def show(
+    run: RunFolder,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="how many tasks are shown")] = 3,
+    debug: Debug = False,
+) -> None:
+    """Show a run on the terminal: table, small curves, failures, and examples with their claims marked."""
+    from rich.console import Console
+
+    from everystep.core.run import read_run
+    from everystep.show.report_data import read_findings
+    from everystep.show.terminal import overview
+
+    Console().print(overview(read_findings(read_run(run)), examples), highlight=False)
+
+
+@views.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="the directories of runs")],
+    stage: Annotated[str | None, typer.Option("--stage", help=STAGE)] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs on the tasks they share: paired tests, corrected for how many there are."""
+    from rich.console import Console
+
+    from everystep.evaluate.compare import pairs
+    from everystep.show.report_data import read_sides
+    from everystep.show.terminal import compared
+
+    stages, sides = read_sides(runs, stage)
+    found = pairs(sides)
+    if as_json:
+        print_json([asdict(pair) | {"verdict": pair.verdict} for pair in found])
+    else:
+        Console().print(compared(stages, sides, found), highlight=False)
+
+
+@views.command()
+def video(
+    run: RunFolder,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="where it goes [RUN/video]")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="no longer than that; 180 at most")] = 180.0,
+    speech: Annotated[bool, typer.Option("--speech/--no-speech", help="use a voice, if there is one")] = True,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make the film of a run (film.mp4, captions, narration), and its one-page write-up.
+
+    --json prints the film's structure, each figure with its source, and renders nothing.
+    """
+    from everystep.core.run import read_run
+    from everystep.show.film.scenes import shortened, told_whole
+    from everystep.show.film.speech import find_voice
+    from everystep.show.film.write import RATE, ffmpeg, write_texts, write_video
+    from everystep.show.film.write import as_json as structure
+    from everystep.show.screen import Screen
+    from everystep.show.writeup import write_writeup
+
+    opened = read_run(run)
+    whole = told_whole(opened)
+    film = shortened(whole, seconds)
+    if as_json:
+        print_json(structure(film))
+        return
+    ffmpeg()  # before anything is written: without it there is no film
+    folder = out or opened.folder("video")
+    screen, voice = Screen(quiet=quiet), find_voice() if speech else None
+    for remark in film.remarks:
+        screen.say(remark)
+    write_texts(film, folder)
+    write_writeup(whole, folder)
+    frames = round(film.seconds * RATE)
+    with screen.progress(f"film, {film.seconds:.0f} s", frames) as advance:
+        spoken = write_video(film, folder / "film.mp4", voice, done=advance)
+    if speech and not spoken:
+        screen.say("the film is silent: no voice (espeak-ng, piper or say) works here; its captions are in it")
+    if not quiet:
+        made = folder / "film.mp4"
+        print(f"{made} ({made.stat().st_size / 1e6:.1f} MB); beside it film.vtt, writeup.md, writeup.pdf")

@@ -1,0 +1,251 @@
+"""The run directory: the only module that knows file names. How files are written is in `core/files.py`.
+
+It knows nothing about what the stages compute; how a graded completion becomes a row is in `core/record.py`.
+
+    recipe.yaml  recipe.json  provenance.json  legs.jsonl  preflight.json
+    data/  self/{probe,samples,outcomes,traces}.jsonl  self/table.json
+    sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
+    evaluate/<set>/<stage>/{records.jsonl,summary.json}  evaluate/summary.json  export/  report/index.html
+
+A stage's folder gets its `done.json` last.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from everystep.core.files import PARTIAL, RunError, read_json, write_json, write_text
+from everystep.core.recipe import Recipe, resolve
+
+TEST = "test"  # the name of the evaluation set in a run directory
+_LOCK = ".lock"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run directory. Opened by `open_run` it holds the write lock until `close` (or the end of a `with`
+    block, or of the process); opened by `read_run` it holds none and is only to be read."""
+
+    root: Path
+    lock: int | None = field(default=None, compare=False, repr=False)
+
+    # Where things are
+
+    @property
+    def recipe_given(self) -> Path:
+        return self.root / "recipe.yaml"
+
+    @property
+    def recipe_resolved(self) -> Path:
+        return self.root / "recipe.json"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def legs(self) -> Path:
+        """One row for every session that worked on the run."""
+        return self.root / "legs.jsonl"
+
+    @property
+    def preflight(self) -> Path:
+        return self.root / "preflight.json"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def export(self) -> Path:
+        return self.root / "export"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def report_page(self) -> Path:
+        return self.report / "index.html"
+
+    def folder(self, stage: str) -> Path:
+        """The folder of a stage: "data", "sft", "grpo", "evaluate/<set>/<stage>", "export", "report"."""
+        if not _NAME.fullmatch(stage) or ".." in stage:
+            raise RunError(f"{stage!r} is no name of a stage (letters, digits, '_', '-', '.', parted by '/')")
+        return self.root / stage
+
+    def self_made(self, kind: str) -> Path:
+        """A file of the stage in which the model makes its own SFT data: "probe" (completions under each of
+        the prompts), "samples" (completions under the best), "outcomes" (what became of each), "traces" (what
+        was kept, as tasks), all of them rows, and "table", which counts them."""
+        return self.folder("self") / f"{kind}.{'json' if kind == 'table' else 'jsonl'}"
+
+    def metrics(self, stage: str) -> Path:
+        """The metrics of a training stage ("sft", "grpo"), one row a step."""
+        return self.folder(stage) / "metrics.jsonl"
+
+    def seconds(self, stage: str) -> Path:
+        """Where a training's time went, one row a step; its metrics, which no clock enters, are apart."""
+        return self.folder(stage) / "seconds.jsonl"
+
+    def abandoned(self, stage: str) -> Path:
+        return self.folder(stage) / "abandoned.jsonl"
+
+    def records(self, step: int) -> Path:
+        """The graded completions of one GRPO step: one file, so that a step made again replaces its rows."""
+        return self.root / "grpo" / "records" / f"step-{step:06d}.jsonl"
+
+    def record_files(self) -> list[Path]:
+        """The files of `records` that exist, in the steps' order."""
+        return sorted((self.root / "grpo" / "records").glob("step-*.jsonl"))
+
+    def checkpoints(self, stage: str) -> Path:
+        """The folder of a stage's checkpoints, and of what it leaves when it is done (`adapter`)."""
+        return self.root / "checkpoints" / self.folder(stage).name
+
+    def adapter(self, stage: str) -> Path:
+        return self.checkpoints(stage) / "adapter.safetensors"
+
+    def evaluation(self, dataset: str, stage: str) -> Path:
+        """The folder of one evaluation: of the model after `stage`, on the tasks called `dataset`."""
+        return self.folder(f"evaluate/{dataset}/{stage}")
+
+    def evaluation_records(self, dataset: str, stage: str) -> Path:
+        return self.evaluation(dataset, stage) / "records.jsonl"
+
+    def evaluation_partial(self, dataset: str, stage: str) -> Path:
+        """The records of an evaluation that is under way, batch by batch."""
+        return self.evaluation(dataset, stage) / "partial.jsonl"
+
+    def evaluation_summary(self, dataset: str, stage: str) -> Path:
+        return self.evaluation(dataset, stage) / "summary.json"
+
+    def evaluations(self) -> list[tuple[str, str]]:
+        """The (set, stage) of every evaluation that is done, sorted."""
+        found = (self.root / "evaluate").glob("*/*/done.json")
+        return sorted((p.parent.parent.name, p.parent.name) for p in found)
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "evaluate" / "summary.json"
+
+    # What is done
+
+    def done(self, stage: str) -> dict[str, Any] | None:
+        """What `mark_done` was told about a stage, or None while the stage is not done."""
+        path = self.folder(stage) / "done.json"
+        return read_json(path) if path.exists() else None
+
+    def mark_done(self, stage: str, info: Mapping[str, Any] | None = None) -> None:
+        """Say that a stage is complete: the last thing that is written to its folder."""
+        write_json(self.folder(stage) / "done.json", dict(info or {}))
+
+    # The lock
+
+    def close(self) -> None:
+        """Release the write lock. Closing twice is harmless."""
+        if self.lock is not None:
+            try:
+                os.close(self.lock)
+            except OSError:
+                return
+            object.__setattr__(self, "lock", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:
+    """Create a run directory for a recipe, or resume the one that is there; locked for writing.
+
+    `given` is the recipe's text as the user wrote it, kept beside the resolved values. Raises RunError,
+    having touched nothing, where the directory belongs to another recipe (naming the first values that
+    differ), holds something that is no run, or is being written by another process. A run that has left
+    nothing but its recipe belongs to nobody: the recipe can be mended and given again.
+    """
+    run = Run(Path(root))
+    resolved = resolve(recipe)
+    if run.root.exists() and not run.root.is_dir():
+        raise RunError(f"{root}: is a file, not a directory; give another --dir")
+    if _begun(run):
+        _same_recipe(run, resolved)
+    elif (
+        not run.recipe_resolved.exists()
+        and run.root.is_dir()
+        and any(p.name != _LOCK and PARTIAL not in p.name for p in run.root.iterdir())
+    ):
+        raise RunError(f"{root}: holds files but no recipe.json, so it is no run; give another --dir")
+    try:
+        run.root.mkdir(parents=True, exist_ok=True)
+        run = Run(run.root, _take_lock(run.root))
+    except OSError as error:
+        raise RunError(f"{root}: cannot be written ({error.strerror}); give another --dir") from None
+    if not _begun(run):
+        if given is not None:
+            write_text(run.recipe_given, given)
+        write_json(run.recipe_resolved, resolved)
+    return run
+
+
+def _begun(run: Run) -> bool:
+    """Whether the directory holds anything of a run but its recipe."""
+    if not run.recipe_resolved.exists():
+        return False
+    read_json(run.recipe_resolved)  # a damaged one is an error, not an invitation
+    own = {run.recipe_given, run.recipe_resolved, run.preflight}  # a red preflight is there to be mended
+    return any(p not in own and p.name != _LOCK and PARTIAL not in p.name for p in run.root.rglob("*") if p.is_file())
+
+
+def read_run(root: str | Path) -> Run:
+    """An existing run, to be read. Raises RunError where there is none."""
+    run = Run(Path(root))
+    if not run.recipe_resolved.is_file():
+        raise RunError(f"{root}: no run is here (it has no recipe.json)")
+    return run
+
+
+def _same_recipe(run: Run, resolved: dict[str, Any]) -> None:
+    before, after = _flat(read_json(run.recipe_resolved)), _flat(json.loads(json.dumps(resolved)))
+    keys = [k for k in after | before if before.get(k, "(not there)") != after.get(k, "(not there)")]
+    if keys:
+        shown = "; ".join(
+            f"{k} is {before.get(k, '(not there)')!r} there and {after.get(k, '(not there)')!r} here" for k in keys[:3]
+        )
+        more = f" (and {len(keys) - 3} more)" if len(keys) > 3 else ""
+        raise RunError(f"{run.root}: belongs to another recipe: {shown}{more}; give another --dir")
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    rows = [_flat(v, f"{path}.{k}" if path else str(k)) for k, v in tree.items()]
+    return {k: v for row in rows for k, v in row.items()}
+
+
+def _take_lock(root: Path) -> int | None:
+    lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        who = f"another process ({owner})" if owner else "another process"
+        raise RunError(f"{root}: {who} is writing this run; wait for it or stop it") from None
+    except OSError:  # some network file systems have no locks: better no lock than no run
+        os.close(lock)
+        return None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock

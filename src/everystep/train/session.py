@@ -1,0 +1,116 @@
+"""A session's hold on a run: when it has to end, what it must find unchanged, its leg of each stage.
+
+A session is one process that works on a run directory; a run may need several. What the stages compute is
+theirs (`pipeline.py`); how a leg saves and leaves is in `train/stage_session.py`.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from everystep.core.clock import Deadline
+from everystep.core.files import read_json, rewind
+from everystep.core.recipe import Recipe, identity
+from everystep.core.run import TEST, Run
+from everystep.core.types import Stopped
+from everystep.model.io.load import fingerprint
+from everystep.show.screen import Screen
+from everystep.train.checkpoint import Checkpoints
+from everystep.train.stage_session import Leg
+
+# What can change a number; the rest only shows, ships or foretells.
+_DECIDES = ("core", "verify", "data", "score", "model", "train", "evaluate", "pipeline.py")
+
+Extra = Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """`stop` gives the reason to leave at the next chance, or None; `accept` names what may have changed
+    since the last checkpoint ("code", "data", "base"), though the run will not end in the same numbers then,
+    or "preflight" for a run that begins though preflight is red. `first`: whether this process, of several
+    that train together, is the one that makes what only readers need."""
+
+    deadline: Deadline
+    stop: Callable[[], str | None] = lambda: None
+    now: Callable[[], float] = time.time
+    accept: frozenset[str] = frozenset()
+    first: bool = True
+
+    def pause(self) -> None:
+        """Raise Stopped where the session has to end: between stages, and between the batches of one."""
+        reason = self.stop()
+        if reason is None and self.deadline.over(self.now()):
+            reason = "the session's hours are over"
+        if reason is not None:
+            raise Stopped(f"{reason}; all that is done is saved, and the same command goes on from there")
+
+    def reserved(self, stage: str, run: Run, share: float) -> float:
+        """Minutes to keep free for what follows a stage: evaluations, by what the longest so far took (a
+        policy that has learned to end is cut off less, so they take no longer, at the same pace), what the
+        session keeps anyhow, and after SFT, which may take the given share of what is left, the rest for
+        GRPO."""
+        ended = [run.done(f"evaluate/{TEST}/{name}") or {} for name in ("base", "sft")]
+        took = max(one.get("minutes") or 0.0 for one in ended)
+        after = self.deadline.reserved + took * {"sft": 2, "grpo": 1}.get(stage, 0)
+        if stage == "sft":
+            after += (1 - share) * replace(self.deadline, reserved=after).left(self.now()) / 60
+        return min(after, 0.9 * self.deadline.hours * 60)
+
+    def leg(
+        self,
+        stage: str,
+        planned: int,
+        recipe: Recipe,
+        run: Run,
+        screen: Screen,
+        extra: Extra | None = None,
+    ) -> Leg:
+        """The leg of a training stage, from its newest checkpoint; what the stage had logged
+        beyond that is cut off. `extra` gives further values and arrays that a checkpoint must hold."""
+        unchanged = {
+            "base": fingerprint(recipe.model.name),
+            "recipe": identity(recipe),
+            "code": code(),
+        }
+        if run.provenance.exists():
+            hashes = read_json(run.provenance)["data"]
+            unchanged["data"] = hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
+        policy = recipe.checkpoint
+        checkpoints = Checkpoints(
+            run.checkpoints(stage) / "steps", unchanged, policy.keep, policy.keep_every, self.accept
+        )
+        leg = Leg(
+            planned,
+            {"sft": recipe.sft.warmup, "grpo": recipe.grpo.warmup}.get(stage, 0.0),
+            checkpoints,
+            policy,
+            replace(self.deadline, reserved=self.reserved(stage, run, recipe.sft.share)),
+            now=self.now,
+            stop=self.stop,
+            say=screen.say,
+            extra=extra,
+            shrinks=stage != "pretrain",
+        )
+        rewind(run.metrics(stage), leg.start)
+        rewind(run.seconds(stage), leg.start)
+        if stage == "grpo":
+            for path in run.record_files():
+                if path.name > run.records(leg.start).name:
+                    path.unlink()
+        if leg.start:
+            screen.say(f"{stage} goes on after step {leg.start} of {leg.horizon.steps}")
+        return leg
+
+
+def code() -> str:
+    """A hash of those parts of the package's source that can change a number."""
+    root = Path(__file__).parents[1]
+    files = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] in _DECIDES]
+    content = b"\0".join(p.relative_to(root).as_posix().encode() + b"\0" + p.read_bytes() for p in files)
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,0 +1,188 @@
+"""One session's part of a training stage: where it begins, when it saves, when it leaves, how far it gets.
+
+The stage calls `after` once a step and reads the horizon. Nothing here knows what is trained. Time and the
+wish to stop come from outside, so that a test can be any clock.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import astuple, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from everystep.core.clock import Deadline, fitting
+from everystep.core.recipe import Checkpoint
+from everystep.core.types import Stopped
+from everystep.train.checkpoint import Checkpoints, Saved, Writer
+
+Snapshot = Callable[[], dict[str, np.ndarray]]
+
+_MEASURED = 10  # steps whose mean is the pace; the first two of a leg compile and are no part of it
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How many steps the stage makes. `begin` is where a shrunken plan took over (0: the plan is still the
+    recipe's, `planned`), and `level` the learning rate it found there, as a share of the peak. `scale`
+    multiplies the rate throughout."""
+
+    planned: int
+    steps: int
+    begin: int = 0
+    level: float = 0.0
+    scale: float = 1.0
+
+    def rate(self, peak: float, warmup: float, step: int) -> float:
+        """The learning rate of step `step`, counted from 0: linear over the first `warmup` share (the first
+        step moves already), then half a cosine to a tenth of the peak at the last step. A shrunken plan goes
+        from the rate it found to that tenth by half a cosine over its own steps.
+
+        >>> plan = Horizon(100, 100)
+        >>> [round(plan.rate(1.0, 0.1, s), 3) for s in (0, 4, 10, 55, 100)]
+        [0.091, 0.455, 1.0, 0.55, 0.1]
+        >>> [round(Horizon(100, 70, 55, 0.55).rate(1.0, 0.1, s), 3) for s in (54, 55, 62, 70)]
+        [0.566, 0.55, 0.349, 0.1]
+        """
+        peak *= self.scale
+        if self.begin and step >= self.begin:
+            share = (step - self.begin) / max(1, self.steps - self.begin)
+            return _cosine(self.level * peak, 0.1 * peak, share)
+        rise = max(1, round(warmup * self.planned))
+        if step < rise:
+            return peak * (step + 1) / (rise + 1)
+        return _cosine(peak, 0.1 * peak, (step - rise) / max(1, self.planned - rise))
+
+    def shrunken(self, step: int, steps: int, warmup: float) -> "Horizon":
+        """The plan from `step` on if it has to end at `steps`."""
+        return replace(self, steps=steps, begin=step, level=self.rate(1.0, warmup, step) / self.scale)
+
+
+def _cosine(high: float, low: float, share: float) -> float:
+    return low + (high - low) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+class Leg:
+    """A leg of a stage. `resumed` is the checkpoint it starts from, `horizon` its plan, `turned` what made an
+    earlier attempt turn back; `adapter`, which the trainer sets, gives what has been learned so far, in
+    float32; `extra` gives values and arrays that a checkpoint must hold besides what
+    training changes. A stage whose optimizer has its own schedule says that its plan never `shrinks`: it is
+    left at the end of the hours and gone on with."""
+
+    def __init__(
+        self,
+        planned: int,
+        warmup: float = 0.0,
+        checkpoints: Checkpoints | None = None,
+        policy: Checkpoint | None = None,
+        deadline: Deadline | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+        stop: Callable[[], str | None] = lambda: None,
+        say: Callable[[str], None] = lambda text: None,
+        extra: Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]] | None = None,
+        shrinks: bool = True,
+    ):
+        self.policy, self.deadline = policy or Checkpoint(), deadline
+        self.now, self.stop, self.say, self.shrinks = now, stop, say, shrinks
+        self.extra = extra or (lambda: ({}, {}))
+        self.writer = Writer(checkpoints) if checkpoints else None
+        self.resumed: Saved | None = checkpoints.newest(say) if checkpoints else None
+        self.warmup, self.horizon = warmup, Horizon(planned, planned)
+        self.before = 0.0  # minutes of earlier legs
+        self.turned: dict[str, Any] | None = None
+        self.paused: str | None = None
+        if self.resumed:
+            self.before = self.resumed.about["minutes"]
+            self.turned = self.resumed.about["turned"]
+            self.horizon = Horizon(*self.resumed.about["horizon"])
+        self.adapter: Snapshot = dict
+        self.saved_at = self.began = now()
+        self.times: list[float] = [now()]
+
+    @property
+    def start(self) -> int:
+        """Steps that are done already."""
+        return self.resumed.step if self.resumed else 0
+
+    @property
+    def minutes(self) -> float:
+        """How long the stage has taken, in all its legs; what was lost between them is not counted."""
+        return self.before + (self.now() - self.began) / 60
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Save what the stage starts with, where nothing is saved yet: `turn_back` may have to go there."""
+        if self.writer and self.resumed is None:
+            self._save(0, snapshot)
+
+    def pause(self, reason: str) -> None:
+        """Leave after this step, which is saved."""
+        self.paused = reason
+
+    def turn_back(self, turned: dict[str, Any], keep: Mapping[str, np.ndarray], values: dict[str, Any]) -> int:
+        """Give up what was done since the newest checkpoint, and write that one again as the start of another
+        attempt at half the rate; `turned` says why. `values` and `keep` replace those it holds. Returns its
+        step. Raises ValueError where there is none."""
+        self.close()
+        saved = self.writer.checkpoints.newest(self.say) if self.writer else None
+        if saved is None or self.writer is None:
+            raise ValueError("there is no checkpoint to go back to")
+        horizon = replace(Horizon(*saved.about["horizon"]), scale=self.horizon.scale / 2)
+        about = (
+            saved.about
+            | values
+            | {"horizon": astuple(horizon), "turned": turned | {"to": saved.step}, "minutes": self.minutes}
+        )
+        self.writer.checkpoints.write(saved.step, {**saved.arrays, **keep}, about)
+        return saved.step
+
+    def after(self, step: int, snapshot: Snapshot) -> None:
+        """To be called when step `step` (from 1) and all its files are done. Saves where a checkpoint is due,
+        shrinks the plan where it no longer fits the time, and raises Stopped, having saved, where
+        the leg has to end."""
+        now = self.now()
+        self.times.append(now)
+        last = step >= self.horizon.steps
+        reason = self.paused or self.stop()
+        if reason is None and not last:
+            reason = self._shrink(step, now)
+        every = self.policy.steps
+        due = bool(every and step % every == 0) or now - self.saved_at >= self.policy.minutes * 60
+        if self.writer and not last and (due or reason is not None):
+            self._save(step, snapshot)
+        if reason is not None and not last:
+            self.close()
+            kept = f"step {step} of {self.horizon.steps} is saved" if self.writer else "nothing is saved"
+            raise Stopped(f"{reason}; {kept}, and the same command goes on from there")
+
+    def close(self) -> None:
+        """Wait for the last checkpoint; what went wrong with it is raised here."""
+        if self.writer:
+            self.writer.close()
+
+    def _save(self, step: int, snapshot: Snapshot) -> None:
+        assert self.writer is not None
+        values, arrays = self.extra()
+        about = {"horizon": astuple(self.horizon), "turned": self.turned, "minutes": self.minutes, **values}
+        self.writer.write(step, {**snapshot(), **arrays}, about)
+        self.saved_at = self.now()
+
+    def _shrink(self, step: int, now: float) -> str | None:
+        """Fit the plan into what is left of the session. The reason to stop, where nothing is left."""
+        if self.deadline is None:
+            return None
+        if self.deadline.must_stop(now):
+            return "the session's hours are over"
+        if not self.shrinks or len(self.times) < _MEASURED + 3:
+            return None
+        pace = (self.times[-1] - self.times[-1 - _MEASURED]) / _MEASURED
+        fit = fitting(self.deadline.left(now), pace, self.horizon.steps - step)
+        if step + fit < self.horizon.steps:
+            steps = step + max(1, fit)
+            self.say(
+                f"at {pace:.1f} s a step, {self.horizon.steps} steps do not fit the hours given: the plan is "
+                f"now {steps} steps, and the learning rate falls to its end by then"
+            )
+            self.horizon = self.horizon.shrunken(step, steps, self.warmup)
+            self.times = self.times[-1:]  # a plan is judged by steps that it has seen
+            self.saved_at = -math.inf  # the decision must not be lost
+        return None

@@ -1,0 +1,343 @@
+"""The work of a trace: every claim checked exactly, every operand traced to a source, what is wrong named.
+
+A claim is judged by its two sides alone, neighbours of a chain one by one, so that the first wrong link is
+the one that is named. Whether the plan is right is not decided here: a right calculation of a wrong plan
+passes. Where the claims are is decided in `claims`, where a number can come from in `sources`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from everystep.core.types import Check, Finding, Flag, Process, Step, Trace, Truth
+from everystep.verify.agree import agree
+from everystep.verify.ambiguity import has_unknown, is_misread
+from everystep.verify.arithmetic import evaluate, show
+from everystep.verify.claims import Link, expression, links, rewrite
+from everystep.verify.measures import mixed, wrong_conversion
+from everystep.verify.reader import Side
+from everystep.verify.sources import Sources
+from everystep.verify.tokens import NUM, OP, REL, WORD, Number, Token, tokenize
+from everystep.verify.unknowns import contradicts, solution
+
+MAX_TEXT = 12_000  # characters of all steps that are examined
+MAX_TOKENS = 1_100  # of all steps; a long gold solution has a few hundred
+MAX_CHECKS = 120
+MAX_ALGEBRA = 30  # steps with unknowns that are looked at again
+
+
+def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
+    """Every checkable claim of a trace, checked, and what that says about the work as a whole.
+
+    Never raises; bounded in time: at most `MAX_TEXT` characters, `MAX_TOKENS` tokens and `MAX_CHECKS` claims
+    are examined, from the beginning.
+    """
+    work = _Work(Sources(question))
+    budget = MAX_TEXT
+    for number, step in enumerate(trace.steps, 1):
+        text = step.text if len(step.text) <= budget else step.text[:budget]
+        budget -= len(text)
+        if any(c in text for c in "=≈<>≥≤≠≅≃~\\") or _may_speak(text):
+            _check_step(work, number, text, step.start)
+        if budget <= 0 or work.tokens_left <= 0 or len(work.checks) >= MAX_CHECKS:
+            break
+    if work.algebra:
+        _substitute(work)
+    return tuple(work.checks), _process(work, trace)
+
+
+def _may_speak(text: str) -> bool:
+    """Whether a step without a relation sign can hold a claim in words."""
+    return any(c.isdigit() for c in text) and any(
+        w in text for w in (" is ", " equal", " makes ", " gives ", " are ", " from ")
+    )
+
+
+@dataclass(slots=True)
+class _Work:
+    """What has been established while reading a trace from top to bottom."""
+
+    sources: Sources
+    tokens_left: int = MAX_TOKENS
+    checks: list[Check] = field(default_factory=list)
+    flags: list[Flag] = field(default_factory=list)
+    names: dict[str, Number] = field(default_factory=dict)
+    counted: set[tuple[str, str, str]] = field(default_factory=set)  # claims that count, once each
+    false: int = 0
+    operands: int = 0
+    invented: int = 0
+    results: list[tuple[int, Number]] = field(default_factory=list)  # (step, value) of every derived value
+    checked_steps: set[int] = field(default_factory=set)
+    algebra: list[tuple[int, list[Token], str, int]] = field(default_factory=list)  # steps with unknowns
+    reused: set[str] = field(default_factory=set)
+    changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
+    given: dict[str, Check] = field(default_factory=dict)  # symbols: where they got their value, as a claim
+    spelling: dict[str, str] = field(default_factory=dict)  # named values in lower case, as first written
+
+
+def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
+    tokens = rewrite(tokenize(text, work.tokens_left))
+    work.tokens_left -= len(tokens)
+    if work.spelling:
+        _spell(tokens, work.spelling)
+    name: str | None = None
+    before: Number | None = None
+    work.sources.enter(tokens)
+    relations = sum(t.kind == REL for t in tokens)
+    for link in links(tokens, work.names):
+        if len(work.checks) >= MAX_CHECKS:
+            return
+        if link.first:
+            name, before = link.name, work.names.get(link.name) if link.name else None
+        right = link.right
+        value = evaluate(expression(tokens, right, work.names), work.names)
+        if link.name is None:
+            taken = _check_link(work, number, tokens, link, text, offset)
+            relations -= taken is not None
+            if taken is not None and taken.hi != right.hi:
+                right, value = taken, evaluate(expression(tokens, taken, work.names), work.names)
+        elif not right.soft:
+            relations -= 1
+            _operands(work, number, tokens, right, False)
+            if value is not None and right.operators == 0:
+                work.results.append((number, value))
+                work.sources.derive(value)
+        if before is not None and right.lo > 2 and tokens[right.lo - 3].text == "or":
+            name = None  # `x = 3 or x = -3`
+        if name is not None and value is not None and not right.soft:
+            if name not in work.names:
+                _define(work, number, tokens, name, right, text, offset)
+            elif work.names[name] != value:
+                work.changed.add(name)
+            work.names[name] = value
+            if before is not None and before != value and right.operators == 0:
+                if _is_symbol(name):
+                    detail = f"{name} was {show(before)} and is now {show(value)}"
+                    work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
+                    work.reused.add(name)
+                before = None
+    if relations > 0:
+        work.sources.state(tokens)
+        if len(work.algebra) < MAX_ALGEBRA:
+            work.algebra.append((number, tokens, text, offset))
+
+
+def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
+    """Write the words that are names of values as the names were first written."""
+    for i, token in enumerate(tokens):
+        if token.kind == WORD and (known := spelling.get(token.text.lower())) and known != token.text:
+            tokens[i] = token._replace(text=known)
+
+
+def _define(work: _Work, number: int, tokens: list[Token], name: str, right: Side, text: str, offset: int) -> None:
+    """Note a name that gets its first value: how a word is spelled, where a symbol is given."""
+    if len(name) > 2:
+        work.spelling.setdefault(name.lower(), name)
+        _spell(tokens, work.spelling)
+    elif right.lo > 1 and tokens[right.lo - 2].text == name:
+        begin, end = tokens[right.lo - 2].start, tokens[right.hi - 1].end
+        span = (offset + begin, offset + end)
+        work.given[name] = Check(number, text[begin:end], Truth.FALSE, None, span, "")
+
+
+def _substitute(work: _Work) -> None:
+    """Check equations in unknowns (`7x = 84`) once the unknowns have values (`x = 12`)."""
+    solved = {n: v for n, v in work.names.items() if len(n) == 1 and n not in work.reused}
+    if not solved:
+        return
+    known = {(c.span[0], c.span[1]) for c in work.checks}
+    for number, tokens, text, offset in work.algebra:
+        for link in links(tokens, solved):
+            left, right = link.left, link.right
+            if link.name is not None or len(work.checks) >= MAX_CHECKS:
+                continue
+            if not any(t.text in solved for t in tokens[left.lo : left.tail] + tokens[right.lo : right.tail]):
+                continue
+            found = agree(tokens, left, link.relation, right, solved)
+            begin, end = tokens[left.lo].start, tokens[found.side.hi - 1].end
+            span = (offset + begin, offset + end)
+            if span in known:
+                continue
+            claim = text[begin:end]
+            if not found.holds:
+                _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
+                continue
+            work.checks.append(Check(number, claim, Truth.TRUE, show(found.left or 0), span, "by substitution"))
+            work.checked_steps.add(number)
+            work.counted.add((_key(tokens, left), link.relation, _key(tokens, found.side)))
+            for side in (left, right):
+                _operands(work, number, tokens, side, True)
+                for token in tokens[side.lo : side.hi]:
+                    if token.value is not None:
+                        work.sources.explain(token.value)  # `= 20` is a use of the question's 20
+    work.checks.sort(key=lambda c: c.span)
+
+
+def _refute(work: _Work, tokens: Sequence[Token], link: Link, equation: Check) -> None:
+    """An equation and a value given for its unknown that cannot both be: the later one is false."""
+    for name, given in list(work.given.items()):
+        root = None if name in work.changed else solution(tokens, link, name)
+        if root is None or not contradicts(root, work.names[name]):
+            continue
+        value = show(work.names[name])
+        if given.span > equation.span:
+            reason = f"by {equation.claim}, {name} is {show(root)}, not {value}"
+            check = replace(given, value=show(root), reason=reason)
+        else:
+            reason = f"{equation.claim} does not hold for {given.claim}"
+            check = replace(equation, reason=reason)
+        del work.given[name]
+        work.checks.append(check)
+        work.checked_steps.add(check.step)
+        work.false += 1
+        work.flags.append(Flag(Finding.CONTRADICTION, check.step, reason))
+        return
+
+
+def _is_symbol(name: str) -> bool:
+    return len(name) == 1 or name.isupper() or not name.isalpha()
+
+
+def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, text: str, offset: int) -> Side | None:
+    """Judge a claim and record it; the right side as taken, or None where the claim was not counted."""
+    left, relation = link.left, link.relation
+    found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
+    right = found.side
+    if not found.holds and text[tokens[right.hi - 1].end :].lstrip()[:1] == "?":
+        return None  # asked, not claimed
+    if not found.holds and (left.soft or right.soft or is_misread(tokens, link)):
+        told = wrong_conversion(tokens, left, link.right, link.first) if relation == "=" else None
+        if told is None:
+            return None
+        found = found._replace(holds=False, left=told[0], reason=told[1])
+    begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
+    claim, span = text[begin:end], (offset + begin, offset + end)
+    if found.left is None or found.right is None:
+        if has_unknown(tokens, left, work.names) or has_unknown(tokens, right, work.names):
+            return None
+        work.checks.append(Check(number, claim, Truth.UNKNOWN, None, span, found.reason))
+        return None
+    if link.first:
+        _operands(work, number, tokens, left, False)
+    _operands(work, number, tokens, right, bool(found.holds))
+    if relation not in ("=", "≈"):  # what is compared is used
+        work.sources.explain(found.left)
+        work.sources.explain(found.right)
+    truth = Truth.TRUE if found.holds else Truth.FALSE
+    value = None
+    if relation in ("=", "≈"):
+        value = show(found.right if right.operators and not left.operators else found.left)
+    work.checks.append(Check(number, claim, truth, value, span, found.reason))
+    work.checked_steps.add(number)
+    if not _is_trivial(tokens, left, right, found.left, found.right):
+        work.counted.add((_key(tokens, left), relation, _key(tokens, right)))
+    if not found.holds:
+        work.false += 1
+        finding = Finding.UNIT if found.unit else Finding.FALSE_CLAIM
+        work.flags.append(Flag(finding, number, f"{claim}: {found.reason}"))
+    elif units := mixed(tokens, left):
+        work.flags.append(Flag(Finding.UNIT, number, f"{claim}: {units}"))
+    if relation in ("=", "≈"):
+        work.sources.derive(found.right)
+        work.sources.derive(found.left)
+        if right.operators == 0:
+            work.results.append((number, found.right))
+    elif left.operators == right.operators == 0:  # `so the first is cheaper: 20 < 30`
+        work.results += [(number, found.left), (number, found.right)]
+    return right
+
+
+def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rewritten: bool) -> None:
+    """Look up the source of every number on a side. A bare result has none to give; a side that equals its
+    left neighbour is a rewriting of it."""
+    if side.operators == 0:
+        return
+    parts = rewritten and all(tokens[i].text == "+" for i in range(side.lo, side.hi) if tokens[i].kind == OP)
+    for i in range(side.lo, side.hi):
+        token = tokens[i]
+        if token.kind != NUM or token.value is None:
+            continue
+        work.operands += 1
+        base = int(token.text[:-1]) if token.sign == "!" else token.value
+        if work.sources.explain(base):
+            continue
+        if rewritten:
+            if parts:  # `166 = 120 + 46`: the parts may be used from here on
+                work.sources.derive(token.value)
+        elif not (side.operators == 1 and work.sources.is_quotient(token.value, _other(tokens, side, i))):
+            work.invented += 1
+            work.flags.append(Flag(Finding.INVENTED, number, f"{token.text} has no source"))
+
+
+def _other(tokens: Sequence[Token], side: Side, i: int) -> Number | None:
+    """The other factor of the product of two that the number at `i` belongs to."""
+    if not any(t.text == "*" for t in tokens[side.lo : side.hi]):
+        return None
+    return next((tokens[k].value for k in range(side.lo, side.hi) if k != i and tokens[k].kind == NUM), None)
+
+
+def _is_trivial(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
+    """`5 = 5`, `x + 0 = x`, `1 × n = n`: true of anything, so worth nothing."""
+    if left.operators == 0 and right.operators == 0:
+        return lhs == rhs and (_key(tokens, left) == _key(tokens, right) or left.tail == left.hi)
+    values = [t.value for t in tokens[left.lo : left.hi] if t.kind == NUM]
+    if left.operators == 1 and right.operators == 0 and len(values) == 2 and lhs == rhs:
+        op = next((t.text for t in tokens[left.lo : left.hi] if t.kind == "op"), "*")
+        if op in "+-":
+            return values[1] == 0 or (op == "+" and values[0] == 0)
+        return values[1] == 1 or (op == "*" and values[0] == 1)
+    return False
+
+
+def _key(tokens: Sequence[Token], side: Side) -> str:
+    return "".join(t.text if t.value is None else str(t.value) for t in tokens[side.lo : side.hi] if t.kind != "word")
+
+
+def _process(work: _Work, trace: Trace) -> Process:
+    flags = list(work.flags)
+    answer = trace.answer if trace.answer is not None else trace.lenient
+    follows = True
+    if not work.counted:
+        flags.append(Flag(Finding.NO_STEP, 0, "no claim that can be checked"))
+    elif answer is not None:
+        follows = _follows(work, trace, answer)
+        if not follows:
+            flags.append(Flag(Finding.NOT_FOLLOWING, 0, f"the answer {answer[:60]} is not the last derived value"))
+    unused = work.sources.unused()
+    flags.extend(Flag(Finding.UNUSED, 0, f"{text} of the question is never used") for text in unused)
+    steps = _working_steps(trace.steps, work.checked_steps)
+    coverage = len(work.checked_steps) / steps if steps else 0.0
+    if not work.counted:
+        return Process(tuple(flags), None, coverage)
+    accurate = 1.0 if not work.false else 0.0
+    grounded = max(0.0, 1 - max(0, work.invented - 1) / work.operands) if work.operands else 1.0
+    used = min(1.0, work.sources.used_share() / 0.75)
+    score = min(accurate, grounded, 1.0 if follows else 0.0) * (0.9 + 0.1 * used)
+    return Process(tuple(flags), score, coverage)
+
+
+def _working_steps(steps: Sequence[Step], checked: set[int]) -> int:
+    """How many steps there are, leaving out a conclusion that only states the answer."""
+    n = len(steps)
+    if n > 1 and steps[-1].number is None and steps[-2].number is not None and n not in checked:
+        return n - 1
+    return n
+
+
+def _follows(work: _Work, trace: Trace, answer: str) -> bool:
+    values = [t.value for t in tokenize(answer[:200]) if t.kind == NUM and t.value is not None]
+    if len(values) != 1:
+        return True
+    value = values[0]
+    last = work.results[-1][0] if work.results else 0
+    for step, result in work.results:
+        if step != last:
+            continue
+        if value in (result, -result) or (value == result * 100 and abs(result) <= 20):  # 75 for 75 %, or cents
+            return True
+        # Rounded up or down to whole things ("137.33 hours, so 138"), or to cents; of a percentage too.
+        step_size = 1 if Fraction(value).denominator == 1 else Fraction(1, 100)
+        for exact in (result, result * 100):
+            if Fraction(exact).denominator != 1 and abs(exact - value) < step_size:
+                return True
+    return False
