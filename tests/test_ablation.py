@@ -18,8 +18,8 @@ import pytest
 from rich.console import Console
 
 import run_fixtures
-from everystep.cli.ablation import ablate, minutes_left, plan
 from everystep.cli import app as cli
+from everystep.cli.ablation import ablate, minutes_left, plan
 from everystep.core.files import RunError, read_jsonl
 from everystep.core.recipe import Grpo, load
 from everystep.core.record import Record

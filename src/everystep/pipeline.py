@@ -18,7 +18,7 @@ from everystep.core.files import append_jsonl, read_json, read_jsonl, write_json
 from everystep.core.provenance import provenance
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import Record, read_record, record, task_row
-from everystep.core.relay import add_leg
+from everystep.core.relay import add_session
 from everystep.core.run import TEST, Run
 from everystep.core.types import Graded
 from everystep.data.prepare import prepare as prepare_data
@@ -48,7 +48,7 @@ def run_all(recipe: Recipe, run: Run, session: Session, screen: Screen, command:
     look_ahead(recipe, run, session, screen)
     if run.done("report") is None:
         here = provenance(device(), {}, command)
-        add_leg(run, {k: here[k] for k in ("everystep", "commit", "changes", "python", "device", "command")})
+        add_session(run, {k: here[k] for k in ("everystep", "commit", "changes", "python", "device", "command")})
     session.pause()
     prepare(recipe, run, screen, command)
     for stage in stages_of(recipe):

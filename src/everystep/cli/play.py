@@ -171,8 +171,8 @@ def _warm(models: "Sequence[Model]", known: "Sequence[Task]") -> None:
 
     def warm() -> None:
         for temperature in (0.0, 1.0):
-            how = Sampling(temperature, max_tokens=Limits().usual)
-            for _ in ask(models, known[0], 1, how, _PATIENT):
+            sampling = Sampling(temperature, max_tokens=Limits().usual)
+            for _ in ask(models, known[0], 1, sampling, _PATIENT):
                 pass
 
     if known:

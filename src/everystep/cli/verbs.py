@@ -38,17 +38,17 @@ def pretrain(recipe: Recipe, run: Run, session: Session, screen: Screen, command
     if done := run.done("export"):
         return done
     screen.stage("pretrain")
-    how = recipe.pretrain
-    serialized = train_tokenizer(tokenizer_lines(recipe.seed), how.vocabulary)
+    config = recipe.pretrain
+    serialized = train_tokenizer(tokenizer_lines(recipe.seed), config.vocabulary)
     run.export.mkdir(parents=True, exist_ok=True)
     write_bytes(run.export / "tokenizer.model", serialized)
     tokenizer = load_tokenizer(run.export)
     write_json(run.provenance, provenance(device(), {}, command))
-    leg = session.leg("pretrain", how.steps, recipe, run, screen)
+    stage_session = session.open_stage("pretrain", config.steps, recipe, run, screen)
     seen: dict[str, float] = {}
     with (
-        metrics(run.metrics("pretrain"), leg.start, recipe.log) as log,
-        screen.progress("pretrain", how.steps, leg.start) as advance,
+        metrics(run.metrics("pretrain"), stage_session.start, recipe.log) as log,
+        screen.progress("pretrain", config.steps, stage_session.start) as advance,
     ):
 
         def on_step(step: int, values: dict[str, float]) -> None:
@@ -58,13 +58,13 @@ def pretrain(recipe: Recipe, run: Run, session: Session, screen: Screen, command
             advance(1, " ".join(f"{k} {v:.3f}" for k, v in seen.items()))
 
         model = fresh_model(tiny_config(tokenizer.size), recipe.seed)
-        trained = train_base(model, tokenizer, how, recipe.seed, on_step, leg)
+        trained = train_base(model, tokenizer, config, recipe.seed, on_step, stage_session)
     save(trained, serialized, run.export)
     card = {
-        "steps": how.steps,
-        "tokens": how.steps * how.batch * how.length,
+        "steps": config.steps,
+        "tokens": config.steps * config.batch * config.length,
         "seed": recipe.seed,
-        "minutes": round(leg.minutes, 1),
+        "minutes": round(stage_session.minutes, 1),
         "held_out_loss": round(seen["held_out_loss"], 4),
         "recipe": recipe.name,
     }

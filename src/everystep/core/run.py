@@ -2,7 +2,7 @@
 
 It knows nothing about what the stages compute; how a graded completion becomes a row is in `core/record.py`.
 
-    recipe.yaml  recipe.json  provenance.json  legs.jsonl  preflight.json
+    recipe.yaml  recipe.json  provenance.json  sessions.jsonl  preflight.json
     data/  self/{probe,samples,outcomes,traces}.jsonl  self/table.json
     sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
     evaluate/<set>/<stage>/{records.jsonl,summary.json}  evaluate/summary.json  export/  report/index.html
@@ -51,9 +51,9 @@ class Run:
         return self.root / "provenance.json"
 
     @property
-    def legs(self) -> Path:
+    def sessions(self) -> Path:
         """One row for every session that worked on the run."""
-        return self.root / "legs.jsonl"
+        return self.root / "sessions.jsonl"
 
     @property
     def preflight(self) -> Path:
