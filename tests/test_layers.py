@@ -37,7 +37,7 @@ LAYERS = (
     ("__main__",),
 )
 # What stands elsewhere than it belongs, for now: each is to go.
-ALSO = {("train", "forecast"), ("train", "show")}
+ALSO = {("train", "forecast")}
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
 LINES = 400

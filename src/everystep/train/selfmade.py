@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from everystep.core.files import append_jsonl, read_jsonl, write_json, write_jsonl
+from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, SelfMade
 from everystep.core.record import read_record, read_task, record, task_row
 from everystep.core.run import Run
@@ -21,7 +22,6 @@ from everystep.data.balance import ALIKE, LEVEL, SPARE, Candidate, choose
 from everystep.data.rewrite import Made, rewrite
 from everystep.data.stock import Unfit
 from everystep.score.rewards import examined, expects_claims
-from everystep.show.screen import Screen
 from everystep.train.policies import load_policy, tasks_of
 from everystep.train.session import Session
 from everystep.verify.grade import grade
@@ -42,7 +42,7 @@ class Batch:
     sampling: Sampling
 
 
-def self_made(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+def self_made(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     """The stage, with the model of the recipe as it comes."""
     if run.done("self"):
         return
@@ -59,7 +59,7 @@ def make(
     recipe: Recipe,
     run: Run,
     session: Session,
-    screen: Screen,
+    screen: Progress,
     sampler: Sampler,
     count_tokens: Callable[[str], int],
 ) -> None:
@@ -141,7 +141,7 @@ def said(table: dict[str, Any]) -> str:
 
 
 def _best_prompt(
-    tasks: Sequence[Task], recipe: Recipe, run: Run, session: Session, screen: Screen, sampler: Sampler
+    tasks: Sequence[Task], recipe: Recipe, run: Run, session: Session, screen: Progress, sampler: Sampler
 ) -> tuple[str, dict[str, dict[str, int]]]:
     """The instruction with the most right answers on the first questions (of equals the first), and the right
     answers of each. One instruction alone is not tried."""
@@ -169,7 +169,7 @@ def _batches(instruction: str, tasks: Sequence[Task], n: int, size: int, samplin
 
 
 def _drawn(
-    sampler: Sampler, batches: Sequence[Batch], run: Run, kind: str, session: Session, screen: Screen
+    sampler: Sampler, batches: Sequence[Batch], run: Run, kind: str, session: Session, screen: Progress
 ) -> list[Graded]:
     """The completions of all batches, graded, in order; those that are on file already are not drawn again.
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from everystep.core.clock import Deadline
 from everystep.core.files import read_json, rewind
+from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, identity
 from everystep.core.run import TEST, Run
 from everystep.core.types import Stopped
 from everystep.model.io.load import fingerprint
-from everystep.show.screen import Screen
 from everystep.train.checkpoint import Checkpoints
 from everystep.train.stage_session import StageSession
 
@@ -68,7 +68,7 @@ class Session:
         planned: int,
         recipe: Recipe,
         run: Run,
-        screen: Screen,
+        screen: Progress,
         extra: Extra | None = None,
     ) -> StageSession:
         """The session of a training stage, from its newest checkpoint; what the stage had logged

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from everystep.core.files import append_jsonl, read_jsonl, write_bytes, write_jsonl
+from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import record
 from everystep.core.run import Run
@@ -18,7 +19,6 @@ from everystep.forecast.work import shape_from
 from everystep.model.io.load import load
 from everystep.model.lora import adapter, add_lora, save_adapter
 from everystep.score.mix import mix_of
-from everystep.show.screen import Screen
 from everystep.train.checkpoint import Saved
 from everystep.train.footprint import shape
 from everystep.train.grpo import grpo as train_grpo
@@ -36,7 +36,7 @@ from everystep.train.watch import TurnBack, trouble
 _DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
-def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+def sft(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     """Fine-tune the base on worked traces; leaves the stage's adapter."""
     if run.done("sft"):
         return
@@ -74,7 +74,7 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     run.mark_done("sft", {"minutes": stage_session.minutes, "steps": steps})
 
 
-def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+def grpo(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     """Train the SFT policy by GRPO; leaves the stage's adapter and every completion."""
     if run.done("grpo"):
         return
@@ -85,7 +85,7 @@ def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     run.mark_done("grpo", done)
 
 
-def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[str, Any] | None:
+def _grpo(recipe: Recipe, run: Run, session: Session, screen: Progress) -> dict[str, Any] | None:
     """One attempt at the stage: what to note of it when it is done, None where it turned back."""
     policy_, how = load_policy(recipe, run, "sft" if recipe.grpo.start == "sft" else "fresh"), recipe.grpo
     start = adapter(policy_.model)
@@ -180,7 +180,7 @@ def _time_spent(run: Run, stage: str) -> str:
 
 
 def _turn_back(
-    turn: TurnBack, rows: list[Any], run: Run, stage_session: StageSession, best: "_Best", screen: Screen
+    turn: TurnBack, rows: list[Any], run: Run, stage_session: StageSession, best: "_Best", screen: Progress
 ) -> None:
     """Give up the steps since the last checkpoint; kept are their metrics, beside, and the best on dev."""
     values, keep = best.held()
