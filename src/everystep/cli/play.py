@@ -1,7 +1,4 @@
-"""The verb `play`: models and runs named on the command line, opened and put on the playground's page.
-
-It is part of the command line (`cli/app.py` takes it in); whatever is heavy is imported inside.
-"""
+"""The verb `play`: models and runs named on the command line, opened and put on the playground's page."""
 
 import importlib.util
 import os
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
     from everystep.show.play_ask import Model
     from everystep.show.play_records import Book
 
-player = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 EXAMPLES = 6
 _SHORT = 170  # characters of a question that is an example
@@ -44,7 +40,6 @@ class Opened:
     tasks: "list[Task]"
 
 
-@player.command()
 def play(
     targets: Targets = None,
     host: Annotated[str, typer.Option("--host", help="who may come: 0.0.0.0 is everybody")] = "127.0.0.1",
@@ -130,6 +125,7 @@ def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     """The policies of a run share its base's weights and compiled programs."""
     from everystep.core.files import read_json
     from everystep.core.recipe import validate
+    from everystep.core.run import TRAINED
     from everystep.model.lora import add_lora, load_adapter, set_adapter
     from everystep.model.sampler import Policy
     from everystep.show.play_ask import open_model
@@ -141,7 +137,7 @@ def _open_run(run: "Run", label: str, prefix: str) -> Opened:
         raise ValueError(f"{run.root}: is no run with stages; give its model, {run.export}")
     base = load_policy(recipe, run, "base")
     models = [open_model(f"{prefix}base", base.stream, recipe.model.prompt)]
-    for stage in ("sft", "grpo"):
+    for stage in TRAINED:
         if not run.adapter(stage).is_file():
             continue
         model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, None)

@@ -24,6 +24,8 @@ from everystep.core.files import PARTIAL, RunError, read_json, write_json, write
 from everystep.core.recipe import Recipe, resolve
 
 TEST = "test"  # the name of the evaluation set in a run directory
+STAGES = ("base", "sft", "grpo")  # what is evaluated, in the order in which a run comes to it
+TRAINED = STAGES[1:]  # the stages that leave an adapter
 _LOCK = ".lock"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
@@ -165,6 +167,11 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """The stages that a recipe's model goes through, the base included."""
+    return STAGES if recipe.grpo.start == "sft" else ("base", "grpo")
 
 
 def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from everystep.core.recipe import Recipe
+from everystep.core.run import stages_of
 from everystep.forecast.findings import Finding, amber, green, red
 from everystep.forecast.measured import Memory, Pace, Samples, Storage
 from everystep.forecast.rates import dead_share, refill_draws
@@ -46,7 +47,7 @@ def hours(
         refill = pace.rollout * refill_draws(dead, rounds)
         looks = math.ceil(config.steps / config.eval_every) * min(DEV, counts["dev"]) * pace.sample
         parts["grpo"] = pace.grpo.first + stretch * (config.steps * (pace.grpo.each + refill) + looks)
-    stages = ("base", "sft", "grpo") if config.start == "sft" else ("base", "grpo")
+    stages = stages_of(recipe)
     left = sum(f"evaluate {stage}" not in done for stage in stages)
     parts["evaluation"] = left * counts["test"] * pace.sample * stretch
     need = math.fsum(parts.values()) / 3600
