@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from everystep.cli.options import Debug, Quiet
+from everystep.core.extras import install_hint
 
 if TYPE_CHECKING:
     from everystep.core.run import Run
@@ -55,7 +56,7 @@ def play(
     Of a run it takes base, SFT and GRPO, side by side. Ctrl-C ends it.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise ValueError("the playground needs gradio, which is not installed: pip install 'everystep[play]'")
+        raise ValueError(f"the playground needs gradio, which is not installed: {install_hint('play')}")
     from everystep.cli.process import asked_to_stop, set_up_jax
 
     set_up_jax()
