@@ -473,7 +473,7 @@ def test_two_at_once_are_refused(tmp_path: Path, child: Path) -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end and not ((place.root / "begun").exists() and len(begun(place)) == 3):
             time.sleep(0.05)
-        with pytest.raises(ValueError, match="another process works on this ablation"):
+        with pytest.raises(ValueError, match="is working on this ablation"):
             told(small, child, "well")
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -285,7 +285,9 @@ BARE = re.compile(r"""pip install[^\n`]*[\s'"\\]everystep(?:\[|['"\s`]|$)""")
 
 def test_nobody_is_told_to_install_a_bare_name() -> None:
     texts = {
-        p: p.read_text(encoding="utf-8", errors="replace") for p in set(tracked()) - {Path(__file__).resolve()} if p.suffix in {".py", ".md", ".ipynb"}
+        p: p.read_text(encoding="utf-8", errors="replace")
+        for p in set(tracked()) - {Path(__file__).resolve()}
+        if p.suffix in {".py", ".md", ".ipynb"}
     }
     assert not [f"{p.relative_to(ROOT)}: {m[0]}" for p, text in texts.items() for m in BARE.finditer(text)]
     assert BARE.search("pip install 'everystep[play]'") and BARE.search("pip install everystep")
