@@ -54,9 +54,9 @@ _SETTINGS: dict[Any, Any] = {
 Points = Sequence[tuple[float, float]]
 
 
-def curves(lines: Mapping[str, Points], label: str, name: str, share: bool = False, zero: bool = False) -> Markup:
-    """Values over steps, each line with its own colour and dashes. `share`: values from 0 to 1, shown in
-    percent; `zero`: the axis begins at 0."""
+def curves(lines: Mapping[str, Points], label: str, name: str, share: bool = False, height: float = 2.5) -> Markup:
+    """Values over steps, each line with its own colour and dashes. `share`: values from 0 to 1, shown in percent;
+    `height`: inches, of a plot that is 4.1 wide."""
 
     def draw(axes: Axes) -> None:
         for i, (line, points) in enumerate(lines.items()):
@@ -74,12 +74,10 @@ def curves(lines: Mapping[str, Points], label: str, name: str, share: bool = Fal
         axes.set_ylabel(label + (" (%)" if share else ""))
         if share:
             axes.set_ylim(-3, 103)
-        elif zero:
-            axes.set_ylim(bottom=0)
         if len(lines) > 1:
             _legend(axes, 3)
 
-    return _svg(draw, name)
+    return _svg(draw, name, height)
 
 
 def reliable(bins: Sequence[tuple[float, float, float, float, int]], name: str) -> Markup:

@@ -22,7 +22,7 @@ from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
 from everystep.show import plots
 from everystep.show.checked import marked, printable
-from everystep.show.report_data import LAST_STEPS, Findings, read_findings
+from everystep.show.report_data import LAST_STEPS, Findings, ends, points_of, read_findings
 from everystep.show.report_records import block
 from everystep.show.report_self import MAX_CHARS, WAYS
 from everystep.show.report_words import p_value, percent, points, rate, said
@@ -119,23 +119,17 @@ def _figures(f: Findings) -> dict[str, Any]:
 
 def _figure(title: str, drawing: Markup, lines: Mapping[str, plots.Points], note: str, share: bool) -> dict[str, Any]:
     scale, unit = (100, " %") if share else (1, "")
-    ends = [
-        f"{name} {scale * points[0][1]:.3g}{unit} → {scale * points[-1][1]:.3g}{unit}"
-        for name, points in lines.items()
-        if points
-    ]
-    return {"title": title, "drawing": drawing, "note": note, "words": "; ".join(ends)}
+    told = []
+    for name, line in lines.items():
+        first, last, n = ends(line)
+        over = f" (means of {n})" if n > 1 else ""
+        told.append(f"{name} {scale * first:.3g}{unit} → {scale * last:.3g}{unit}{over}")
+    return {"title": title, "drawing": drawing, "note": note, "words": "; ".join(told)}
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, list[tuple[float, float]]]:
-    """The points of each line: rows that have a finite value (others are text in the file)."""
-    found = {
-        printable(name): [
-            (float(row["step"]), float(row[key])) for row in rows if isinstance(row.get(key), (int, float))
-        ]
-        for name, key in names.items()
-    }
-    return {name: points for name, points in found.items() if points}
+    """The points of each line that has any."""
+    return {printable(name): line for name, key in names.items() if (line := points_of(rows, key))}
 
 
 def _slices(f: Findings) -> list[tuple[str, list[str]]]:

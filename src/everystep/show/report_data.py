@@ -21,6 +21,7 @@ from everystep.evaluate.stats import wilson
 from everystep.show.report_self import SelfMade, read_self_made
 
 ORDER = ("base", "sft", "grpo")  # of the stages; any others follow by name
+MEAN = 10  # values at either end of a curve whose mean is told, where there are three times as many
 LAST_STEPS = 10  # of GRPO: their groups say how sure the policy is, and what k samples are worth
 
 
@@ -215,6 +216,23 @@ def _concludes(graded: Graded) -> bool:
 
 def _capped(n: int, most: int) -> str:
     return str(n) if n < most else f"{most} or more"
+
+
+def points_of(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    """The points (step, value) of one metric: of rows that have a finite value (others are text in the file)."""
+    return [(float(r["step"]), float(r[key])) for r in rows if isinstance(r.get(key), (int, float))]
+
+
+def ends(points: Sequence[tuple[float, float]]) -> tuple[float, float, int]:
+    """What a curve's ends are, and of how many values each is the mean: of `MEAN` where there are three times as
+    many, else of one.
+
+    >>> ends([(1, 4.0), (2, 2.0)])
+    (4.0, 2.0, 1)
+    """
+    n = MEAN if len(points) >= 3 * MEAN else 1
+    values = [value for _, value in points]
+    return sum(values[:n]) / n, sum(values[-n:]) / n, n
 
 
 def _sided(stage: Stage) -> Mapping[str, tuple[Graded, Found]]:
