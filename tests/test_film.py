@@ -28,8 +28,8 @@ from everystep.show.figures import FORMS, Figure, Quote, plain
 from everystep.show.film import render
 from everystep.show.film.scenes import film_of
 from everystep.show.film.script import LONGEST, PACE, Film, Scene, as_json, cues, fit, narration, spoken, webvtt
+from everystep.show.findings import read_findings
 from everystep.show.report import page
-from everystep.show.report_data import read_findings
 from everystep.verify.grade import grade
 from run_fixtures import HOSTILE, evaluated, finished, spoilt, tasks
 

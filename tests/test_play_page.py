@@ -22,10 +22,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from everystep.cli.app import main
 from everystep.core.trace import MAX_CHARS, gold, render
 from everystep.core.types import Completion, Prompt, Sampling, Stop
-from everystep.show.play_ask import Told, close_model, open_model, whole
-from everystep.show.play_records import Book, Wish, chosen
-from everystep.show.play_serve import serve
-from everystep.show.playground import QUESTION, Limits, build
+from everystep.show.ask import Told, close_model, open_model, whole
+from everystep.show.cards import Book, Wish, chosen
+from everystep.show.playground import QUESTION, Limits, build, serve
 from fakes import ScriptedSampler
 from run_fixtures import HOSTILE, finished, tasks
 

@@ -17,8 +17,7 @@ from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
 from everystep.evaluate.table import stage_table
 from everystep.show.checked import beside, pieces, printable
-from everystep.show.report_data import Findings, Line, Stage
-from everystep.show.report_words import p_value, points, rate, said
+from everystep.show.findings import Findings, Line, Stage, p_value, points, rate, said
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # columns of a curve

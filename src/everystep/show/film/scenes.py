@@ -24,8 +24,19 @@ from everystep.score.mix import mix_of, order
 from everystep.show.checked import printable
 from everystep.show.figures import Source, Words, listed
 from everystep.show.film.script import Block, Chart, Film, Scene, Sentence
-from everystep.show.report_data import ORDER, Findings, Line, Stage, ends, points_of, read_findings
-from everystep.show.report_words import NAMES, compared, failing, made_of
+from everystep.show.findings import (
+    NAMES,
+    ORDER,
+    Findings,
+    Line,
+    Stage,
+    compared,
+    ends,
+    failing,
+    made_of,
+    points_of,
+    read_findings,
+)
 
 TITLE = "Teaching Gemma to Show Its Work"
 LABELS = {"base": "Base", "sft": "SFT", "grpo": "GRPO"}
