@@ -60,7 +60,7 @@ def solved(prompt: Prompt, sample: int) -> str:
     return next(render(gold(t)) for t in KNOWN if t.question in prompt.text)
 
 
-def typed(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+def typed(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
     """Writes what `echo` says, a piece at a time; from its last sentence on only while `PACE` is set."""
     texts = [echo(prompt, i) for i in range(n)]
     for end in range(4, len(texts[0]), 4):
@@ -90,7 +90,7 @@ def hung() -> Iterator[None]:
     RELEASE.set()
 
 
-def hang(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+def hang(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
     RELEASE.wait(60)
     return [Completion(prompt.task_id, i, echo(prompt, i)) for i in range(n)]
 

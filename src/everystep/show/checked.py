@@ -64,21 +64,23 @@ def beside(check: Mapping[str, Any]) -> str:
     return f"{sign} {check['value']}" if check["truth"] == "false" and check["value"] else sign
 
 
+def spans(row: Row) -> Text:
+    """The row's text for the terminal, each claim in its style with its sign behind it."""
+    body = Text()
+    last: object = None
+    for piece, check in pieces(row):
+        body.append(printable(piece), style="" if check is None else _STYLES[check["truth"]])
+        if check is not None and check is not last:
+            body.append(f" [{printable(beside(check))}]", style="bold red" if check["truth"] == "false" else "dim")
+        last = check
+    return body
+
+
 def screen(row: Row) -> RenderableType:
     """One row for the terminal: the text with its claims marked, then the findings and the score."""
     if "error" in row:
         return Text(f"line {row['line']}: {printable(row['error'])}", style="red")
-    body = Text()
-    last: object = None
-    for piece, check in pieces(row):
-        if check is None:
-            body.append(printable(piece))
-        else:
-            body.append(printable(piece), style=_STYLES[check["truth"]])
-            if check is not last:
-                body.append(f" [{beside(check)}]", style="bold red" if check["truth"] == "false" else "dim")
-        last = check
-    lines: list[RenderableType] = [Text(_shown(row["id"]), style="bold"), body]
+    lines: list[RenderableType] = [Text(_shown(row["id"]), style="bold"), spans(row)]
     for flag in row["flags"]:
         where = f"step {flag['step']}: " if flag["step"] else ""
         lines.append(Text(f"! {_FINDINGS[flag['finding']]}: {where}{printable(flag['detail'])}", style="red"))
