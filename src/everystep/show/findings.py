@@ -414,8 +414,9 @@ def compared(f: Findings, pair: Pair) -> tuple[Words, Words]:
         text = "the model became worse: {lost:count} tasks broken, {gained:count} fixed"
     elif pair.apart:
         text = "{difference:percent} points more are right in form: {gained:count} tasks fixed, {lost:count} broken"
-    evidence = "{difference:points} points [{low:points}, {high:points}], p {adjusted:p} after Holm's correction, {n:count} tasks"
-    return own.fill(f"From {{before}} to {{after}}, {text}"), own.fill(evidence)
+    evidence = own.fill("{difference:points} points [{low:points}, {high:points}], p {adjusted:p} ")
+    evidence += own.fill("after Holm's correction, {n:count} tasks")
+    return own.fill(f"From {{before}} to {{after}}, {text}"), evidence
 
 
 def made_of(f: Findings, before: str, after: str, made: Gain) -> Words:
