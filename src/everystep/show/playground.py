@@ -84,17 +84,14 @@ def _html(value: str = "", name: str | None = None) -> Any:
 def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits) -> None:
     import gradio as gr
 
-    stops: dict[str, threading.Event] = {}  # by the session that asks: it has one question at a time
+    def slider(name: str, low: float, high: float, value: float, step: float, label: str, info: str) -> Any:
+        return gr.Slider(low, high, value, step=step, label=label, info=info, elem_id=name, min_width=200)
 
+    train = "A train travels 60 km in 1.5 hours. What is its average speed?"
     with gr.Row(equal_height=True):
         question = gr.Textbox(
-            label="Question",
-            lines=3,
-            max_lines=10,
-            scale=3,
-            elem_id="question",
-            placeholder="A train travels 60 km in 1.5 hours. What is its average speed?",
-        )
+            label="Question", lines=3, max_lines=10, scale=3, elem_id="question", placeholder=train
+        )  # fmt: skip
         with gr.Column(scale=1, min_width=220):
             gold = gr.Textbox(label="Right answer (optional)", lines=1, max_lines=1, elem_id="gold")
             with gr.Row():
@@ -111,60 +108,38 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
     )
     with gr.Accordion("Sampling", open=False, elem_id="sampling"):
         with gr.Row():
-            temperature = gr.Slider(
-                0,
-                1.5,
-                0,
-                step=0.1,
-                label="Temperature",
-                info="0: always the likeliest token",
-                elem_id="temperature",
-                min_width=200,
-            )
-            n = gr.Slider(
-                1,
-                limits.samples,
-                1,
-                step=1,
-                label="Samples",
-                info="of each model",
-                elem_id="samples",
-                min_width=200,
-            )
-            tokens = gr.Slider(
-                32,
-                limits.tokens,
-                limits.usual,
-                step=16,
-                label="Tokens",
-                info="the most of one answer",
-                elem_id="tokens",
-                min_width=200,
-            )
-            seed = gr.Number(
-                0,
-                precision=0,
-                minimum=0,
-                label="Seed",
-                info="another one: other samples",
-                elem_id="seed",
-                min_width=200,
-            )
-        names = gr.CheckboxGroup(
-            list(models), value=list(models), label="Models", elem_id="models", visible=len(models) > 1
-        )
+            temperature = slider("temperature", 0, 1.5, 0, 0.1, "Temperature", "0: always the likeliest token")
+            n = slider("samples", 1, limits.samples, 1, 1, "Samples", "of each model")
+            tokens = slider("tokens", 32, limits.tokens, limits.usual, 16, "Tokens", "the most of one answer")
+            other = "another one: other samples"
+            seed = gr.Number(0, precision=0, minimum=0, label="Seed", info=other, elem_id="seed", min_width=200)
+        every = list(models)
+        names = gr.CheckboxGroup(every, value=every, label="Models", elem_id="models", visible=len(every) > 1)
     message = _html(name="message")
     board = _html(note("Choose an example or write a question, then press Ask (or Ctrl+Enter)."), "board")
+    on_ask, on_stop = _answering(models, known, limits)
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    inputs = [question, gold, temperature, n, tokens, seed, names]
+    go.click(on_ask, inputs, [message, board], js=_CUT, concurrency_limit=AT_ONCE, **hidden)
+    end.click(on_stop, None, None, queue=False, **hidden)
+    # In the browser: an example is there before anybody can press a button. An answer that belongs to an
+    # example leaves with its question.
+    pairs = json.dumps([[task.question, task.answer] for task in known])
+    examples.click(None, [examples], [question, gold], js=f"(i) => {pairs}[i] ?? ['', '']")
+    leave = f"(q, a) => {pairs}.some((one) => one[1] === a && one[0] !== q) ? '' : a"
+    question.input(None, [question, gold], [gold], js=leave)
+
+
+def _answering(
+    models: Mapping[str, Model], known: Sequence[Task], limits: Limits
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What happens when somebody asks, and when they press Stop. Each session has one question at a time."""
+    import gradio as gr
+
+    stops: dict[str, threading.Event] = {}
 
     def on_ask(
-        question: Any,
-        gold: Any,
-        temperature: Any,
-        n: Any,
-        tokens: Any,
-        seed: Any,
-        names: Any,
-        request: gr.Request,
+        question: Any, gold: Any, temperature: Any, n: Any, tokens: Any, seed: Any, names: Any, request: gr.Request
     ) -> Iterator[tuple[str, Any]]:
         if why := _wrong({"question": (question, QUESTION), "right answer": (gold, GOLD)}, "question"):
             yield note(why, wrong=True), gr.skip()
@@ -196,20 +171,7 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
         if (stop := stops.get(str(request.session_hash))) is not None:
             stop.set()
 
-    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    inputs = [question, gold, temperature, n, tokens, seed, names]
-    go.click(on_ask, inputs, [message, board], js=_CUT, concurrency_limit=AT_ONCE, **hidden)
-    end.click(on_stop, None, None, queue=False, **hidden)
-    # In the browser: an example is there before anybody can press a button. An answer that belongs to an
-    # example leaves with its question.
-    pairs = json.dumps([[task.question, task.answer] for task in known])
-    examples.click(None, [examples], [question, gold], js=f"(i) => {pairs}[i] ?? ['', '']")
-    question.input(
-        None,
-        [question, gold],
-        [gold],
-        js=f"(q, a) => {pairs}.some((one) => one[1] === a && one[0] !== q) ? '' : a",
-    )
+    return on_ask, on_stop
 
 
 def _check_tab() -> None:
