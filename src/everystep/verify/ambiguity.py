@@ -8,7 +8,7 @@ from collections.abc import Container, Sequence
 from everystep.verify.claims import Link, is_share
 from everystep.verify.measures import stands_first
 from everystep.verify.reader import Side
-from everystep.verify.tokens import MARK, NUM, OP, OPEN, REL, WORD, Token
+from everystep.verify.tokens import MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Token
 
 
 def is_misread(tokens: Sequence[Token], link: Link) -> bool:
@@ -66,8 +66,11 @@ def _ends(tokens: Sequence[Token], i: int) -> bool:
 def has_unknown(tokens: Sequence[Token], side: Side, names: Container[str]) -> bool:
     """Whether a word stands where an operand should, inside brackets for instance."""
     return any(
-        tokens[i].kind == WORD
-        and tokens[i].text not in names
-        and (len(tokens[i].text) == 1 or tokens[i - 1].kind in (OP, OPEN))
-        for i in range(side.lo + 1, side.hi)
+        tokens[i].kind == ODD
+        or (
+            tokens[i].kind == WORD
+            and tokens[i].text not in names
+            and (len(tokens[i].text) == 1 or tokens[i].sign == VAR or tokens[i - 1].kind in (OP, OPEN))
+        )
+        for i in range(side.lo, side.hi)
     )

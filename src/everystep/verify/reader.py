@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from everystep.verify.spoken import ROUGH, SAID
-from everystep.verify.tokens import CLOSE, MARK, NUM, OP, OPEN, REL, WORD, Token
+from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Token
 from everystep.verify.units import find_units
 
 MAX_UNIT_WORDS = 12  # between a number and the operator after it
@@ -119,7 +119,9 @@ class Reader:
                 operand = self.pairs.get(q)
                 if operand is not None and operand < bound:
                     operand = None
-            if (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
+            if tokens[p].sign == VAR and tokens[p].text in names:
+                operand, q, words, wordy = p, p, 0, False
+            elif (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
                 operand, q, words, wordy = p, p, 0, False
             soft = soft or wordy
             if operand is None:
@@ -155,9 +157,18 @@ class Reader:
                 elif token.text in "*/^":
                     return None
                 break
-            if tokens[start].kind == OPEN and token.kind in (NUM, CLOSE) and token.end == tokens[start].start:
+            if token.kind in (NUM, CLOSE) and (
+                (tokens[start].kind == OPEN and (token.kind == CLOSE or token.end == tokens[start].start))
+                or (tokens[start].text == "√" and token.end == tokens[start].start)
+                or (tokens[start].sign == VAR and token.end == tokens[start].start)
+            ):
                 p = before
                 continue
+            if token.kind == WORD and token.sign == VAR and token.text in names:
+                p = before
+                continue  # `ab`, `x(3 + 4)`
+            if self.is_unknown_part(before) or (token.kind == CLOSE and token.end == tokens[start].start):
+                return None  # `sin 30 = …`, `2x (3 + 4) = …`
             if token.kind == WORD:
                 if token.end == tokens[start].start or (token.text in names and len(token.text) == 1):
                     return None
@@ -197,11 +208,19 @@ class Reader:
                 return None
             end = p
             tight = p < n and tokens[p].start == tokens[p - 1].end
-            if tight and tokens[p].kind == OPEN and p in self.pairs and not self.is_prose(self.pairs[p]):
-                continue
-            if p < n and tokens[p].kind == WORD and tokens[p].text in names and tokens[p].start == tokens[p - 1].end:
+            if p < n and tokens[p].kind == OPEN and p in self.pairs and not self.is_prose(self.pairs[p]):
+                if tight or tokens[p - 1].kind == CLOSE:
+                    continue
+                soft = True  # `12 (3 + 9)`: a product, or said in another way
+            if p < n and (self.is_unknown_part(p) or (tight and tokens[p].kind == NUM)):
+                return None
+            while p < n and tokens[p].kind == WORD and tokens[p].text in names:
+                if tokens[p].sign != VAR and tokens[p].start != tokens[p - 1].end:
+                    break
                 p += 1
                 end = p
+            if p < n and self.is_unknown_part(p):
+                return None
             p, words, wordy = self._over_words(p)
             if p < n and tokens[p].kind == OP:
                 after = p + 1
@@ -216,8 +235,12 @@ class Reader:
                     soft = soft or wordy
                     p += 1
                     continue
+                if after < n and (self.is_unknown_part(after) or tokens[p].text not in "-+"):
+                    return None  # `= 5 + x`, `= 2 * sin 30`
                 if tokens[p].text != "-" and not words and after < n and tokens[after].kind == WORD:
-                    return None  # `= 5 + x`
+                    return None
+                if tokens[p].text in "*/^√+" and not words:
+                    return None
             if wordy and words == 1:
                 soft = True
             tail = p if p < n and tokens[p].kind == REL else end
@@ -231,7 +254,7 @@ class Reader:
         while q >= bound and words < MAX_UNIT_WORDS:
             token = tokens[q]
             if token.kind == WORD:
-                if token.text in _CONNECTIVES:
+                if token.text in _CONNECTIVES or token.sign == VAR:
                     break
                 words += 1
                 doubt = doubt or token.text in _DOUBTFUL or self._is_unknown(q)
@@ -252,7 +275,7 @@ class Reader:
         words, doubt = 0, False
         while p < n and words < MAX_UNIT_WORDS:
             token = tokens[p]
-            if token.kind == WORD and token.text not in _CONNECTIVES:
+            if token.kind == WORD and token.text not in _CONNECTIVES and token.sign != VAR:
                 words += 1
                 doubt = doubt or token.text in _DOUBTFUL or self._is_unknown(p)
             elif self._is_unit_slash(p):
@@ -265,6 +288,11 @@ class Reader:
                 break
             p += 1
         return p, words, doubt or words > 6
+
+    def is_unknown_part(self, i: int) -> bool:
+        """Whether what stands at `i` is an unknown without a value, or cannot be computed."""
+        token = self.tokens[i]
+        return token.kind == ODD or (token.kind == WORD and token.sign == VAR and token.text not in self.names)
 
     def _is_unknown(self, i: int) -> bool:
         """Whether the word at `i`, in the place of a unit, looks like an unknown of algebra."""
@@ -312,6 +340,9 @@ class Reader:
                 kind = tokens[i].kind
                 if kind in (MARK, REL):
                     prose = True
+                elif self.is_unknown_part(i):
+                    has_operand, prose = True, False
+                    break
                 elif kind == NUM or (kind == WORD and tokens[i].text in self.names):
                     has_operand = True
                 elif kind == WORD and tokens[i - 1].kind in (OPEN, OP) and not self._is_unit_slash(i - 1):

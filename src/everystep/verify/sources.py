@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+from everystep.verify.markup import plain_text
 from everystep.verify.numbers import NUMBER_WORDS, word_number
 from everystep.verify.tokens import NUM, OP, SCALE, WORD, Number, Token, tokenize
 
@@ -61,7 +62,7 @@ def _question(text: str) -> tuple[frozenset[Number], tuple[tuple[Number, str], .
     """All values that a question offers, and the numbers it gives in digits."""
     offered: set[Number] = set()
     given: dict[Number, str] = {}
-    tokens = tokenize(text[:MAX_QUESTION])
+    tokens = tokenize(plain_text(text[:MAX_QUESTION]).text)
     words: list[str] = []
     for i, token in enumerate(tokens):
         if token.kind == NUM and token.value is not None:

@@ -8,16 +8,18 @@ passes. Where the claims are is decided in `claims`, where a number can come fro
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from everystep.core.types import Check, Finding, Flag, Process, Step, Trace, Truth
 from everystep.verify.agree import agree
 from everystep.verify.ambiguity import has_unknown, is_misread
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
+from everystep.verify.markup import Plain, plain_text
 from everystep.verify.measures import mixed, wrong_conversion
 from everystep.verify.reader import Side
 from everystep.verify.sources import Sources
-from everystep.verify.tokens import NUM, OP, REL, WORD, Number, Token, tokenize
+from everystep.verify.tokens import NUM, OP, REL, WORD, Number, Token, mark_unknowns, tokenize, unknowns
 from everystep.verify.unknowns import contradicts, solution
 
 MAX_TEXT = 12_000  # characters of all steps that are examined
@@ -33,17 +35,48 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
     are examined, from the beginning.
     """
     work = _Work(Sources(question))
-    budget = MAX_TEXT
-    for number, step in enumerate(trace.steps, 1):
-        text = step.text if len(step.text) <= budget else step.text[:budget]
-        budget -= len(text)
-        if any(c in text for c in "=≈<>≥≤≠≅≃~\\") or _may_speak(text):
-            _check_step(work, number, text, step.start)
-        if budget <= 0 or work.tokens_left <= 0 or len(work.checks) >= MAX_CHECKS:
+    lines = _read(trace)
+    letters = set().union(*(unknowns(line.tokens) for line in lines)) if lines else set()
+    for line in lines:
+        mark_unknowns(line.tokens, letters)
+        _check_step(work, line)
+        if len(work.checks) >= MAX_CHECKS:
             break
     if work.algebra:
         _substitute(work)
     return tuple(work.checks), _process(work, trace)
+
+
+class _Line(NamedTuple):
+    """A step as it is examined: its number, what it is as plain text and where that stands in the completion."""
+
+    number: int
+    tokens: list[Token]
+    plain: Plain
+    raw: str
+    offset: int
+
+    def place(self, begin: int, end: int) -> tuple[str, tuple[int, int]]:
+        """The text of a stretch of plain text as it was written, without half of a pair of marks; and its span."""
+        start, stop = self.plain.original(begin), self.plain.original(end, True)
+        return self.raw[start:stop], (self.offset + start, self.offset + stop)
+
+
+def _read(trace: Trace) -> list[_Line]:
+    """The steps that can hold a claim, as tokens; no more than the limits allow."""
+    lines: list[_Line] = []
+    budget, left = MAX_TEXT, MAX_TOKENS
+    for number, step in enumerate(trace.steps, 1):
+        text = step.text if len(step.text) <= budget else step.text[:budget]
+        budget -= len(text)
+        if any(c in text for c in "=≈<>≥≤≠≅≃~\\＝") or _may_speak(text):
+            plain = plain_text(text)
+            tokens = tokenize(plain.text, left)
+            left -= len(tokens)
+            lines.append(_Line(number, tokens, plain, text, step.start))
+        if budget <= 0 or left <= 0:
+            break
+    return lines
 
 
 def _may_speak(text: str) -> bool:
@@ -58,7 +91,6 @@ class _Work:
     """What has been established while reading a trace from top to bottom."""
 
     sources: Sources
-    tokens_left: int = MAX_TOKENS
     checks: list[Check] = field(default_factory=list)
     flags: list[Flag] = field(default_factory=list)
     names: dict[str, Number] = field(default_factory=dict)
@@ -68,16 +100,16 @@ class _Work:
     invented: int = 0
     results: list[tuple[int, Number]] = field(default_factory=list)  # (step, value) of every derived value
     checked_steps: set[int] = field(default_factory=set)
-    algebra: list[tuple[int, list[Token], str, int]] = field(default_factory=list)  # steps with unknowns
+    algebra: list[_Line] = field(default_factory=list)  # steps with unknowns
     reused: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
     given: dict[str, Check] = field(default_factory=dict)  # symbols: where they got their value, as a claim
     spelling: dict[str, str] = field(default_factory=dict)  # named values in lower case, as first written
 
 
-def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
-    tokens = rewrite(tokenize(text, work.tokens_left))
-    work.tokens_left -= len(tokens)
+def _check_step(work: _Work, line: _Line) -> None:
+    tokens, number = rewrite(line.tokens), line.number
+    line = line._replace(tokens=tokens)
     if work.spelling:
         _spell(tokens, work.spelling)
     name: str | None = None
@@ -92,7 +124,7 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
         right = link.right
         value = evaluate(expression(tokens, right, work.names), work.names)
         if link.name is None:
-            taken = _check_link(work, number, tokens, link, text, offset)
+            taken = _check_link(work, line, link)
             relations -= taken is not None
             if taken is not None and taken.hi != right.hi:
                 right, value = taken, evaluate(expression(tokens, taken, work.names), work.names)
@@ -106,7 +138,7 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
             name = None  # `x = 3 or x = -3`
         if name is not None and value is not None and not right.soft:
             if name not in work.names:
-                _define(work, number, tokens, name, right, text, offset)
+                _define(work, line, name, right)
             elif work.names[name] != value:
                 work.changed.add(name)
             work.names[name] = value
@@ -119,7 +151,7 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
     if relations > 0:
         work.sources.state(tokens)
         if len(work.algebra) < MAX_ALGEBRA:
-            work.algebra.append((number, tokens, text, offset))
+            work.algebra.append(line)
 
 
 def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
@@ -129,15 +161,15 @@ def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
             tokens[i] = token._replace(text=known)
 
 
-def _define(work: _Work, number: int, tokens: list[Token], name: str, right: Side, text: str, offset: int) -> None:
+def _define(work: _Work, line: _Line, name: str, right: Side) -> None:
     """Note a name that gets its first value: how a word is spelled, where a symbol is given."""
+    tokens = line.tokens
     if len(name) > 2:
         work.spelling.setdefault(name.lower(), name)
         _spell(tokens, work.spelling)
     elif right.lo > 1 and tokens[right.lo - 2].text == name:
-        begin, end = tokens[right.lo - 2].start, tokens[right.hi - 1].end
-        span = (offset + begin, offset + end)
-        work.given[name] = Check(number, text[begin:end], Truth.FALSE, None, span, "")
+        claim, span = line.place(tokens[right.lo - 2].start, tokens[right.hi - 1].end)
+        work.given[name] = Check(line.number, claim, Truth.FALSE, None, span, "")
 
 
 def _substitute(work: _Work) -> None:
@@ -146,7 +178,8 @@ def _substitute(work: _Work) -> None:
     if not solved:
         return
     known = {(c.span[0], c.span[1]) for c in work.checks}
-    for number, tokens, text, offset in work.algebra:
+    for line in work.algebra:
+        tokens, number = line.tokens, line.number
         for link in links(tokens, solved):
             left, right = link.left, link.right
             if link.name is not None or len(work.checks) >= MAX_CHECKS:
@@ -154,11 +187,9 @@ def _substitute(work: _Work) -> None:
             if not any(t.text in solved for t in tokens[left.lo : left.tail] + tokens[right.lo : right.tail]):
                 continue
             found = agree(tokens, left, link.relation, right, solved)
-            begin, end = tokens[left.lo].start, tokens[found.side.hi - 1].end
-            span = (offset + begin, offset + end)
+            claim, span = line.place(tokens[left.lo].start, tokens[found.side.hi - 1].end)
             if span in known:
                 continue
-            claim = text[begin:end]
             if not found.holds:
                 _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
                 continue
@@ -198,9 +229,9 @@ def _is_symbol(name: str) -> bool:
     return len(name) == 1 or name.isupper() or not name.isalpha()
 
 
-def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, text: str, offset: int) -> Side | None:
+def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     """Judge a claim and record it; the right side as taken, or None where the claim was not counted."""
-    left, relation = link.left, link.relation
+    left, relation, tokens, number, text = link.left, link.relation, line.tokens, line.number, line.plain.text
     found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
     right = found.side
     if not found.holds and text[tokens[right.hi - 1].end :].lstrip()[:1] == "?":
@@ -210,8 +241,7 @@ def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, t
         if told is None:
             return None
         found = found._replace(holds=False, left=told[0], reason=told[1])
-    begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
-    claim, span = text[begin:end], (offset + begin, offset + end)
+    claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
     if found.left is None or found.right is None:
         if has_unknown(tokens, left, work.names) or has_unknown(tokens, right, work.names):
             return None
@@ -325,7 +355,7 @@ def _working_steps(steps: Sequence[Step], checked: set[int]) -> int:
 
 
 def _follows(work: _Work, trace: Trace, answer: str) -> bool:
-    values = [t.value for t in tokenize(answer[:200]) if t.kind == NUM and t.value is not None]
+    values = [t.value for t in tokenize(plain_text(answer[:200]).text) if t.kind == NUM and t.value is not None]
     if len(values) != 1:
         return True
     value = values[0]

@@ -14,6 +14,9 @@ from fractions import Fraction
 from math import factorial
 from typing import NamedTuple
 
+from everystep.verify.markup import UPRIGHT
+from everystep.verify.units import find_units
+
 Number = int | Fraction
 
 MAX_DIGITS = 40  # in one written number
@@ -22,6 +25,8 @@ MAX_FACTORIAL = 100
 MAX_TOKENS_READ = 2000  # of one text
 
 NUM, OP, OPEN, CLOSE, REL, WORD, MARK = "num", "op", "(", ")", "rel", "word", "mark"
+ODD = "odd"  # a function, a sign or a symbol that is not computed
+VAR = "var"  # the sign of a word that is a letter of algebra
 
 
 class Token(NamedTuple):
@@ -57,22 +62,22 @@ _PATTERN = re.compile(
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
     (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥]|[-−<>]\s*\d|\\(?:times|cdot|div)\b)))?
-  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
+  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\b(?!'))|\*(?!\*)|[×·∙⋅✕✖])
   | (?![A-Za-z])(?:
     (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
-  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=(?!(?<=\d!=)\d)|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
-  | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
-  | (?P<frac>\\[dt]?frac(?=\{{))
-  | (?P<open>[(\[{{])
-  | (?P<close>[)\]}}])
+  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=(?!(?<=\d!=)\d)|<=|>=|≤|≥|<|>|~)
+  | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√])
+  | (?P<open>[(\[{{⌊⌈])
+  | (?P<close>[)\]}}⌋⌉])
+  | (?P<odd>\ue000+(?:_\w+)?|[±∓∑∏∫∝∂∇∈∉⊂∪∩])
   | (?P<square>[²³])
     )
-  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)
+  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\ ?[a-z\d(+*/=×-])
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
-  | (?P<space>[^\S\n]+|\n[ \t]{{0,8}}&?(?==)|&(?=\s?=)|\\(?:left|right|text|mathrm|mathbf|[,;!])
-      |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`]+)
+  | (?P<space>[^\S\n]+|\n[ \t]{{0,8}}&?(?=\s?[=≈])|&(?=\s?[=≈≤≥<>])
+      |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff`]+)
   | (?P<mark>.)
     """,
     re.VERBOSE | re.DOTALL,
@@ -87,8 +92,7 @@ _VULGAR = {
     "⅔": Fraction(2, 3),
 }
 _RELATION = {"≅": "≈", "≃": "≈", "~": "≈", "≠": "!=", "≤": "<=", "≥": ">="}
-_RELATION |= {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\approx": "≈"}
-_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "\\div": "/", "//": "/"}
+_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "//": "//"}
 
 
 def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
@@ -102,8 +106,6 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     tokens: list[Token] = []
     add = tokens.append
     after_power = indexed = False
-    depth = 0
-    fractions: list[list[int]] = []  # open `\frac`s: the depth they stand at, and how many of their parts are read
     for m in _PATTERN.finditer(text):
         kind = m.lastgroup
         if kind == "blank" or kind == "space":
@@ -121,7 +123,11 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             if kind == "number":
                 continue  # the power of a unit: `m^2`
         if kind == "word":
-            add(Token(WORD, m.group(), start, end))
+            raw = m.group()
+            if raw[0] >= "\u0370":
+                add(_letter(raw, start, end))
+            else:
+                add(Token(WORD, raw, start, end))
         elif kind == "mark":
             add(Token(MARK, m.group(), start, end))
         elif kind == "op":
@@ -142,24 +148,12 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
                 indexed = text[end : end + 1].isdigit()  # `x1`
             else:
                 add(Token(OP, "*", start, end))
-        elif kind == "frac":
-            # `\frac{a}{b}` as ((a) / (b)); glued to a number it would be a mixed number, which is left alone
-            glued = bool(tokens) and tokens[-1].kind == NUM and tokens[-1].end == start
-            add(Token(MARK if glued else OPEN, "(", start, start))
-            fractions.append([depth, 0])
         elif kind == "open":
-            depth += 1
-            add(Token(OPEN, "(", start, end))
+            add(Token(OPEN, "(", start, end, None, m.group()))
         elif kind == "close":
-            depth -= 1
-            add(Token(CLOSE, ")", start, end))
-            if fractions and fractions[-1][0] == depth:
-                fractions[-1][1] += 1
-                if fractions[-1][1] == 1:
-                    add(Token(OP, "/", end, end))
-                else:
-                    fractions.pop()
-                    add(Token(CLOSE, ")", end, end))
+            add(Token(CLOSE, ")", start, end, None, m.group()))
+        elif kind == "odd":
+            add(Token(ODD, m.group(), start, end))
         elif kind == "hyphen":
             add(Token(WORD, m.group()[1:], start, end))
         elif kind == "square":
@@ -179,6 +173,46 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
                     add(Token(OP, "*", start, start))  # `3!2!`
                 add(_factorial(m) if is_factorial else _number(m, tokens, text))
     return tokens
+
+
+def _letter(raw: str, start: int, end: int) -> Token:
+    """A word that is not in Latin letters: of a formula, or a Greek letter, and so an unknown, or a word."""
+    text = raw.translate(UPRIGHT)
+    unknown = text != raw or ("\u0370" <= raw[0] < "\u0400" and (len(raw) == 1 or raw[1] == "_"))
+    return Token(WORD, text, start, end, None, VAR if unknown else "")
+
+
+def unknowns(tokens: Sequence[Token]) -> set[str]:
+    """The single letters that stand as operands of their own somewhere in the text (`x = 3`, `2 + n`): letters
+    of algebra wherever they occur."""
+    found = set()
+    for i, token in enumerate(tokens):
+        if token.kind != WORD or len(token.text) != 1 or token.text in "aI":
+            continue
+        before = tokens[i - 1].kind if i else MARK
+        after = tokens[i + 1].kind if i + 1 < len(tokens) else MARK
+        if before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
+            found.add(token.text)
+        elif after == REL and before in (MARK, OPEN):
+            found.add(token.text)
+    return found
+
+
+def mark_unknowns(tokens: list[Token], letters: set[str]) -> None:
+    """Sign the words that are letters of algebra; `C2` glued to a number (`4C2`) is not computed."""
+    for i, token in enumerate(tokens):
+        if token.kind != WORD or token.sign == VAR:
+            continue
+        text = token.text
+        if text in letters:
+            spaced = i and tokens[i - 1].kind == NUM and tokens[i - 1].end < token.start
+            if not (spaced and find_units(text)):  # `2 A` are amperes, `2A` is twice A
+                tokens[i] = token._replace(sign=VAR)
+        elif i and len(text) < 5 and tokens[i - 1].kind == NUM and tokens[i - 1].end == token.start:
+            if text[0] in "CPcp" and text[1:].isdigit():
+                tokens[i] = token._replace(kind=ODD)
+            elif "_" in text:
+                tokens[i] = token._replace(sign=VAR)
 
 
 def _operand_before(tokens: Sequence[Token]) -> bool:
