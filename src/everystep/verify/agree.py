@@ -16,7 +16,7 @@ from everystep.verify.reader import Side
 from everystep.verify.tokens import MAX_FACTORIAL, NUM, OP, SCALE, WORD, Number, Token
 
 _NAMED_REMAINDER = re.compile(
-    r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?\s|r)\s*([0-9]{1,9})(?![\d/]|\.\d)"
+    r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?\s|r)\s*(-?[0-9]{1,9})(?![\d/]|\.\d)"
 )
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
@@ -52,7 +52,7 @@ def agree(
         if not found.holds and (many := _exclaimed(right, rhs, tail)) is not None:
             found = _compare(tokens, left, relation, right, lhs, many)
         return found
-    if not right.operators and lhs // 1 == rhs and (named := _remainders(tokens, left, rhs, tail)):
+    if not right.operators and abs(lhs - rhs) < 1 and (named := _remainders(tokens, left, rhs, tail)):
         wrong = f"the remainder is {show(named[0])}, not {show(named[1])}"
         right_one = named[0] == named[1]
         return Agreement(right_one, "with its remainder" if right_one else wrong, lhs, rhs, right)

@@ -124,9 +124,12 @@ def _is_said(tokens: Sequence[Token], left: Side, right: Side) -> bool:
 
 def is_share(tokens: Sequence[Token], side: Side) -> bool:
     """Whether a side is only a tight proper fraction such as `2/3`, which prose uses as a number."""
-    if side.hi - side.lo != 3:
+    lo, hi = side.lo, side.hi
+    while hi - lo > 3 and tokens[lo].kind == OPEN:
+        lo, hi = lo + 1, hi - 1
+    if hi - lo != 3:
         return False
-    a, slash, b = tokens[side.lo : side.hi]
+    a, slash, b = tokens[lo:hi]
     if slash.text != "/" or a.end != slash.start or slash.end != b.start or a.value is None or b.value is None:
         return False
-    return 0 < a.value < b.value
+    return 0 < a.value < b.value or lo > side.lo

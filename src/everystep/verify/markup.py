@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import comb
 
-from everystep.verify.units import find_units
-
 ODD = "\ue000"  # something that is not computed
 MAX_DEPTH = 40
 _MAX_BINOMIAL = 300
@@ -63,6 +61,29 @@ _FUNCTIONS = {
     "mod", "arg", "dim", "ker", "sup", "inf", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sgn", "det", "Pr",
 }  # fmt: skip
 
+# Units that are written upright in formulas, but often are not.
+_UNITS = {
+    "cm",
+    "km",
+    "mm",
+    "dm",
+    "kg",
+    "mg",
+    "ml",
+    "mL",
+    "ft",
+    "in",
+    "hr",
+    "hrs",
+    "min",
+    "sec",
+    "lb",
+    "lbs",
+    "oz",
+    "mph",
+    "kmh",
+}
+
 _SPECIAL = re.compile(
     r"""
     (?=[\\<&{},$*_^`~|\-+\#A-Za-z/\ \t\x80-\U0010ffff]) (?:
@@ -81,6 +102,7 @@ _SPECIAL = re.compile(
   | (?P<tick>`+|~~)
   | (?P<table>^[ \t]*\|.*$)
   | (?P<bullet>^[ \t]*(?:[-+•▪‣◦]|\#{1,6})[ \t]+(?=\S))
+  | (?P<gap>(?<=[\d)}!])\ +(?=\(|\\left\s*\(|\\[bB]igg?l?\s*\(|\\sqrt|\\[dt]?frac))
   | (?P<rupee>(?<=\d)/-(?!\d))
   | (?P<letters>[A-Za-z]+)
   | (?P<wide>[^\x00-\x7f]+)
@@ -93,7 +115,9 @@ _SPARSE = re.compile(
     _SPECIAL.pattern.replace("(?P<letters>[A-Za-z]+)", r"(?P<letters>(?!))").replace("A-Za-z/", "/", 1), _SPECIAL.flags
 )
 _MARKED = re.compile(r"[\\*$_^{}`|#~\x80-\U0010ffff]|<[a-zA-Z/<]|&[#a-zA-Z]|/-|(?m:^[ \t]*[-+][ \t])")
-_NUMERIC_FRACTION = re.compile(r"\s*\{\s*(\d{1,15})\s*\}\s*\{\s*(\d{1,15})\s*\}|\s*(\d)\s*(\d)|\s*(\d)\s*\{\s*(\d{1,15})\s*\}")
+_NUMERIC_FRACTION = re.compile(
+    r"\s*\{\s*(\d{1,15})\s*\}\s*\{\s*(\d{1,15})\s*\}|\s*(\d)\s*(\d)|\s*(\d)\s*\{\s*(\d{1,15})\s*\}"
+)
 _BINOMIAL = re.compile(r"\s*\{\s*(\d{1,3})\s*\}\s*\{\s*(\d{1,3})\s*\}")
 _REPEATING = re.compile(r"\s*\{\s*(\d{1,12})\s*\}|(\d)")
 _BEFORE_REPEAT = re.compile(r"(\d{0,12})\.(\d{0,12})\Z")
@@ -141,7 +165,9 @@ def _math_dollars(text: str) -> set[int]:
         inside = text[a + 1 : b]
         after = text[b + 1 : b + 2]
         tight = inside and not inside[0].isspace() and not inside[-1].isspace() and "\n\n" not in inside
-        formula = "\\" in inside or "^" in inside or "_" in inside or re.search(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", inside)
+        formula = (
+            "\\" in inside or "^" in inside or "_" in inside or re.search(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", inside)
+        )
         closed = tight and not after.isdigit() and not (after.isalpha() and not formula)
         if closed and (formula or inside[-1].isalnum() or inside[-1] in ")!%"):
             wordy = re.search(r"[A-Za-z]{4,} [A-Za-z]{2,}", re.sub(r"\\[a-z]+\{[^{}]*\}|\\[A-Za-z]+", "", inside))
@@ -340,6 +366,8 @@ class _Scanner:
         if not self.groups:
             return self.put(")" if "\\" not in self.text else "", m.start(), m.end())
         group, closer = self.groups.pop(), self.closers.pop()
+        if group == "text" and self.text[m.end() : m.end() + 1] == "(":
+            closer = ""  # the name of a function
         if group == "frac":
             end = m.end()
             while self.text[end : end + 1] == " ":
@@ -362,7 +390,12 @@ class _Scanner:
         text, start, end = self.text, m.start(), m.end()
         before = text[:start].rstrip(" ")[-1:] if start else ""
         after = text[end:].lstrip(" ")[:1] if end < len(text) else ""
-        operand = before and (before.isalnum() or before in ")]}%$°'\"") and after and (after.isalnum() or after in "($€£.\\-√{¼½¾")
+        operand = (
+            before
+            and (before.isalnum() or before in ")]}%$°'\"")
+            and after
+            and (after.isalnum() or after in "($€£.\\-√{¼½¾")
+        )
         if operand and after.isalpha() and text[start - 1] != " " and text[end] == " ":
             operand = False  # `*48 / 2 = 24* and`
         if operand or self.in_math():
@@ -385,12 +418,18 @@ class _Scanner:
             return self.put("°", m.start(), degrees.end())
         if small := _SMALL_POWER.match(self.text, m.end()):
             power = small.group(1)
-            return self.put(f"^({power})" if power[0] == "-" else f"^{power.translate(_TO_ITALIC)}", m.start(), small.end())
+            return self.put(
+                f"^({power})" if power[0] == "-" else f"^{power.translate(_TO_ITALIC)}", m.start(), small.end()
+            )
         if self.text[m.end() : m.end() + 1] == "{":
             self.groups.append("plain")
             self.closers.append(")")
             return self.put("^(", m.start(), m.end() + 1)
         return self.copy(m.start(), m.end())
+
+    def _gap(self, m: re.Match[str]) -> int:
+        """A space before a factor: none in a formula, where what stands side by side is multiplied."""
+        return m.end() if self.in_math() else self.copy(m.start(), m.end())
 
     def _rupee(self, m: re.Match[str]) -> int:
         return m.end()
@@ -421,7 +460,7 @@ class _Scanner:
             return self.put(ODD, m.start(), m.end())
         if len(word) == 1:
             return self.put(word.translate(_TO_ITALIC), m.start(), m.end())
-        if len(word) < 4 and not find_units(word):
+        if len(word) < 4 and word not in _UNITS:
             at = m.start()
             for i, c in enumerate(word):
                 at = self.put(c.translate(_TO_ITALIC) + (" " if i + 1 < len(word) else ""), at, at + 1)

@@ -30,7 +30,7 @@ _FILLERS = ROUGH | {"only", "just", "exactly", "a", "total", "of", "to", "an"}
 # Words that end a phrase: a number before them is no operand of what follows.
 _CONNECTIVES = {
     "and", "or", "then", "so", "because", "therefore", "thus", "hence", "since", "if", "but", "equals",
-    "means",
+    "means", "remainder", "mod",
 }  # fmt: skip
 # Words that may end one: `3 who got off + 2`.
 _DOUBTFUL = {
@@ -180,6 +180,8 @@ class Reader:
             break
         if start is None:
             return None
+        if start == bound and bound and tokens[bound - 1].kind in (NUM, CLOSE):
+            soft = True  # what stands before was read as another side
         return Side(start, end, operators(tokens, start, end), r, soft or self._is_doubtful(start, bound))
 
     def right(self, j: int) -> Side | None:
@@ -207,19 +209,17 @@ class Reader:
             else:
                 return None
             end = p
+            while p < n and tokens[p].kind == WORD and tokens[p].text in names:
+                if tokens[p].sign != VAR and tokens[p].start != tokens[p - 1].end:
+                    break
+                p += 1
+                end = p
             tight = p < n and tokens[p].start == tokens[p - 1].end
             if p < n and tokens[p].kind == OPEN and p in self.pairs and not self.is_prose(self.pairs[p]):
                 if tight or tokens[p - 1].kind == CLOSE:
                     continue
                 soft = True  # `12 (3 + 9)`: a product, or said in another way
             if p < n and (self.is_unknown_part(p) or (tight and tokens[p].kind == NUM)):
-                return None
-            while p < n and tokens[p].kind == WORD and tokens[p].text in names:
-                if tokens[p].sign != VAR and tokens[p].start != tokens[p - 1].end:
-                    break
-                p += 1
-                end = p
-            if p < n and self.is_unknown_part(p):
                 return None
             p, words, wordy = self._over_words(p)
             if p < n and tokens[p].kind == OP:

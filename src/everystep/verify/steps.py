@@ -11,8 +11,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from everystep.core.types import Check, Finding, Flag, Process, Step, Trace, Truth
-from everystep.verify.agree import agree
-from everystep.verify.ambiguity import has_unknown, is_misread
+from everystep.verify.agree import Agreement, agree, rounds_to
+from everystep.verify.ambiguity import (
+    CORRECTED,
+    context,
+    has_unknown,
+    is_cut,
+    is_last_digit,
+    is_misread,
+    on_trial,
+    readings,
+)
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
 from everystep.verify.markup import Plain, plain_text
@@ -44,6 +53,7 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
             break
     if work.algebra:
         _substitute(work)
+    _forget_cases(work)
     return tuple(work.checks), _process(work, trace)
 
 
@@ -103,6 +113,8 @@ class _Work:
     algebra: list[_Line] = field(default_factory=list)  # steps with unknowns
     reused: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
+    by_names: dict[tuple[int, int], set[str]] = field(default_factory=dict)  # false claims: the symbols used
+    unsure: set[str] = field(default_factory=set)  # symbols that are given values in a case or on trial
     given: dict[str, Check] = field(default_factory=dict)  # symbols: where they got their value, as a claim
     spelling: dict[str, str] = field(default_factory=dict)  # named values in lower case, as first written
 
@@ -137,13 +149,17 @@ def _check_step(work: _Work, line: _Line) -> None:
         if before is not None and right.lo > 2 and tokens[right.lo - 3].text == "or":
             name = None  # `x = 3 or x = -3`
         if name is not None and value is not None and not right.soft:
+            if _is_symbol(name) and on_trial(line.plain.text, tokens[max(0, right.lo - 2)].start):
+                work.unsure.add(name)
+            if link.name and before is not None and before != value and _is_symbol(name):
+                work.reused.add(name)
             if name not in work.names:
                 _define(work, line, name, right)
             elif work.names[name] != value:
                 work.changed.add(name)
             work.names[name] = value
             if before is not None and before != value and right.operators == 0:
-                if _is_symbol(name):
+                if _is_symbol(name) and name not in work.unsure:
                     detail = f"{name} was {show(before)} and is now {show(value)}"
                     work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
                     work.reused.add(name)
@@ -191,6 +207,13 @@ def _substitute(work: _Work) -> None:
             if span in known:
                 continue
             if not found.holds:
+                if (
+                    left.soft
+                    or right.soft
+                    or is_misread(tokens, link)
+                    or context(line.plain.text, tokens, left, found.side)
+                ):
+                    continue
                 _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
                 continue
             work.checks.append(Check(number, claim, Truth.TRUE, show(found.left or 0), span, "by substitution"))
@@ -225,6 +248,20 @@ def _refute(work: _Work, tokens: Sequence[Token], link: Link, equation: Check) -
         return
 
 
+def _forget_cases(work: _Work) -> None:
+    """Take back the false claims that rest on symbols, where symbols have several values or those of a case: which
+    of them was meant cannot be told."""
+    spans = set(work.by_names)
+    if not spans or not (work.unsure or work.reused):
+        return
+    work.false -= len(spans)
+    claims = {c.claim for c in work.checks if c.span in spans}
+    work.checks = [c for c in work.checks if c.span not in spans]
+    work.flags = [
+        f for f in work.flags if f.finding is not Finding.FALSE_CLAIM or f.detail.split(": ")[0] not in claims
+    ]
+
+
 def _is_symbol(name: str) -> bool:
     return len(name) == 1 or name.isupper() or not name.isalpha()
 
@@ -236,11 +273,24 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     right = found.side
     if not found.holds and text[tokens[right.hi - 1].end :].lstrip()[:1] == "?":
         return None  # asked, not claimed
+    symbols = {t.text for t in (*tokens[left.lo : left.hi], *tokens[right.lo : right.hi]) if t.text in work.names}
+    symbols = {s for s in symbols if _is_symbol(s)}
+    if not found.holds and symbols and relation not in ("=", "≈"):
+        return None  # a condition on an unknown
     if not found.holds and (left.soft or right.soft or is_misread(tokens, link)):
         told = wrong_conversion(tokens, left, link.right, link.first) if relation == "=" else None
         if told is None:
             return None
         found = found._replace(holds=False, left=told[0], reason=told[1])
+    why = "" if found.holds or found.holds is None else _excused(work, line, link, found)
+    if why == CORRECTED:
+        claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
+        work.flags.append(Flag(Finding.CORRECTED, number, f"{claim}: {found.reason}"))
+        work.checks.append(
+            Check(number, claim, Truth.UNKNOWN, None if found.left is None else show(found.left), span, why)
+        )
+    if why:
+        return None
     claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
     if found.left is None or found.right is None:
         if has_unknown(tokens, left, work.names) or has_unknown(tokens, right, work.names):
@@ -254,6 +304,8 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         work.sources.explain(found.left)
         work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
+    if not found.holds and symbols:
+        work.by_names[span] = symbols
     value = None
     if relation in ("=", "≈"):
         value = show(found.right if right.operators and not left.operators else found.left)
@@ -275,6 +327,22 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     elif left.operators == right.operators == 0:  # `so the first is cheaper: 20 < 30`
         work.results += [(number, found.left), (number, found.right)]
     return right
+
+
+def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
+    """Why a claim that does not hold is not called false, or nothing."""
+    tokens, text = line.tokens, line.plain.text
+    if link.relation != "!=" and (why := context(text, tokens, link.left, found.side)):
+        return why
+    if link.relation not in ("=", "≈") or found.left is None or found.right is None or found.left == found.right:
+        return ""
+    if not found.side.operators and is_last_digit(text, found.left, found.right):
+        return "the last digit"
+    lefts = [found.left, *readings(tokens, link.left, work.names)]
+    rights = [found.right, *readings(tokens, found.side, work.names)]
+    if any(a == b or rounds_to(a, b, tokens, found.side, link.relation) for a in lefts for b in rights):
+        return "how far a fraction goes is open"
+    return ""
 
 
 def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rewritten: bool) -> None:

@@ -61,7 +61,7 @@ _PATTERN = re.compile(
     (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|(?(currency)k\b(?!-)|(?!)))?
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
-    (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥]|[-−<>]\s*\d|\\(?:times|cdot|div)\b)))?
+    (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥;⇒(]|[-−<>]\s*\d)))?
   | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\b(?!'))|\*(?!\*)|[×·∙⋅✕✖])
   | (?![A-Za-z])(?:
     (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
@@ -70,12 +70,12 @@ _PATTERN = re.compile(
   | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√])
   | (?P<open>[(\[{{⌊⌈])
   | (?P<close>[)\]}}⌋⌉])
-  | (?P<odd>\ue000+(?:_\w+)?|[±∓∑∏∫∝∂∇∈∉⊂∪∩])
+  | (?P<odd>\ue000+(?:_\w+)?|(?<![\w)])!(?=\d)|[±∓∑∏∫∝∂∇∈∉⊂∪∩])
   | (?P<square>[²³])
     )
   | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\ ?[a-z\d(+*/=×-])
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
-      |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
+      |°[CF]?|[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|\n[ \t]{{0,8}}&?(?=\s?[=≈])|&(?=\s?[=≈≤≥<>])
       |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff`]+)
   | (?P<mark>.)
@@ -137,7 +137,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             if raw in "^**" and len(tokens) > 1 and tokens[-1].kind == WORD and _is_unit_place(tokens):
                 after_power = True
                 continue
-            add(Token(OP, _OPERATION.get(raw, raw), start, end))
+            add(Token(OP, _OPERATION.get(raw, raw), start, end, None, raw if raw == "÷" else ""))
         elif kind == "rel":
             raw = m.group()
             add(Token(REL, "=" if raw[0] == "=" else _RELATION.get(raw, raw), start, end))
@@ -230,6 +230,8 @@ def _operand_before(tokens: Sequence[Token]) -> bool:
 def _is_unit_place(tokens: Sequence[Token]) -> bool:
     """Whether the last word stands where a unit does: after a number, or after a slash or word after one."""
     before = tokens[-2]
+    if tokens[-1].sign == VAR or (len(tokens[-1].text) < 3 and not find_units(tokens[-1].text)):
+        return False
     return before.kind == NUM or before.text == "/" or (before.kind == WORD and len(tokens[-1].text) > 1)
 
 
