@@ -18,6 +18,7 @@ from everystep.verify.tokens import MAX_FACTORIAL, NUM, OP, SCALE, WORD, Number,
 _NAMED_REMAINDER = re.compile(
     r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?\s|r)\s*(-?[0-9]{1,9})(?![\d/]|\.\d)"
 )
+_FLOAT_PLACES, _FLOAT_NOISE = 10, Fraction(1, 10**13)
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
 
@@ -58,7 +59,9 @@ def agree(
         return Agreement(right_one, "with its remainder" if right_one else wrong, lhs, rhs, right)
     reason = _same(tokens, left, relation, right, lhs, rhs, names, tail)
     if reason == "exact" and (why := clash(tokens, left, right)):
-        return Agreement(False, why, lhs, rhs, right, True)
+        return Agreement(False, why[1], lhs if why[0] is None else why[0], rhs, right, True)
+    if reason == "after unit conversion":
+        return Agreement(True, reason, rhs, rhs, right)
     if reason:
         return Agreement(True, reason, lhs, rhs, right)
     cut = shorter(tokens, right)
@@ -115,8 +118,13 @@ def _same(
             less == rhs or rounds_to(less, rhs, tokens, right, relation)
         ):
             return "the percentage of the number before it"
+    stated = tokens[right.hi - 1]
+    if stated.sign == "%" and not right.operators and "." not in stated.text and abs(lhs - rhs) <= Fraction(1, 200):
+        return "rounded to whole percent"
     if _convertible(tokens, left, relation, right, names):
         return "after unit conversion"
+    if _dozens(tokens, left, right, names):
+        return "counting a dozen as 12"
     if _scaled(tokens, left, right, lhs, rhs):
         return "counted in " + tokens[right.hi - 1].text.split()[-1] + "s"
     if lhs == -rhs and left.lo > 0 and tokens[left.lo - 1].text == "-" and tokens[left.lo - 1].kind == OP:
@@ -127,6 +135,19 @@ def _same(
         if any(word in after for word in _REMAINDER):
             return "the whole part, with a remainder"
     return ""
+
+
+def _dozens(tokens: Sequence[Token], left: Side, right: Side, names: Mapping[str, Number]) -> bool:
+    """Whether the sides are equal once dozens are counted: `1 dozen + 3 eggs = 15 eggs`."""
+    sides = []
+    for side in (left, right):
+        part = list(tokens[side.lo : side.hi])
+        for i, token in enumerate(part):
+            at = side.lo + i + 1
+            if token.kind == NUM and token.value is not None and at < len(tokens) and tokens[at].text in ("dozen", "dozens"):
+                part[i] = token._replace(value=token.value * 12)
+        sides.append(evaluate(expression(part, Side(0, len(part), side.operators, len(part)), names), names))
+    return sides[0] is not None and sides[0] == sides[1]
 
 
 def _less_percent(tokens: Sequence[Token], left: Side) -> Number | None:
@@ -190,10 +211,14 @@ def rounds_to(
     if relation == "≈":
         if not part and whole.endswith("0"):
             unit *= 10 ** (len(whole) - len(whole.rstrip("0")))
-        # Decimals are rounded, or cut (1/3 is not ≈ 0.34); whole things also up.
-        return gap <= unit / 2 or (gap <= unit and (not part or abs(stated) < abs(exact)))
+        # Decimals are rounded, or cut (1/3 is not ≈ 0.34); parts of whole things also up.
+        if gap <= unit / 2:
+            return True
+        return gap < unit and abs(stated) < abs(exact) if part else gap < 1
     if len(part) < 2 and len((whole + part).lstrip("0")) < 3:
-        return False
+        return side.hi < len(tokens) and tokens[side.hi].text == "…" and gap <= unit
+    if len(part) >= _FLOAT_PLACES and gap <= abs(exact) * _FLOAT_NOISE:
+        return True
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))
 
 
@@ -202,7 +227,14 @@ def _convertible(tokens: Sequence[Token], left: Side, relation: str, right: Side
     cents`."""
     right_units = units_of(tokens, right)
     left_units = units_of(tokens, left)
-    if not right_units or not left_units:
+    if not left_units:
+        return False
+    if not right_units:  # `20 minutes + 2 hours = 20 + 120`
+        value = evaluate(expression(tokens, right, names), names)
+        for goal in {u[0].factor: u[0] for u in left_units}.values() if len(left_units) > 1 else ():
+            a = _in_standard_units(tokens, left, goal.dimension, names)
+            if a is not None and value is not None and a / goal.factor == value:
+                return True
         return False
     for goal in right_units[0]:
         a = _in_standard_units(tokens, left, goal.dimension, names)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from everystep.verify.arithmetic import evaluate
 from everystep.verify.claims import Link, expression, is_share
 from everystep.verify.measures import stands_first, unit_text
-from everystep.verify.reader import Side
+from everystep.verify.reader import Side, is_label
 from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Number, Token
 
 CORRECTED = "corrected afterwards"
@@ -135,7 +135,7 @@ def is_cut(tokens: Sequence[Token], left: Side, right: Side) -> bool:
     if before is not None:
         if before.kind == ODD or before.text in ("|", "_", "\\", "…"):
             return True
-        if before.text == ":" and ahead is not None and ahead.kind in (NUM, CLOSE):
+        if before.text == ":" and ahead is not None and ahead.kind in (NUM, CLOSE) and not is_label(tokens, left.lo - 1):
             return True
         if before.text == "." and ahead is not None and (ahead.text == "." or ahead.kind == OP):
             return True  # `1 + 2 + ... + 9`
@@ -226,7 +226,7 @@ def _is_algebra(tokens: Sequence[Token], side: Side) -> bool:
         after = tokens[i + 1] if i + 1 < len(tokens) else None
         if after is None or after.kind != WORD:
             bare += 1
-        elif len(after.text) == 1 and after.start == tokens[i].end and after.text != "°":
+        elif len(after.text) == 1 and after.start == tokens[i].end and after.text != "°" and after.sign != VAR:
             glued += 1
     return glued > 0 and bare > 0
 

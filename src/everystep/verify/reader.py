@@ -60,6 +60,18 @@ def _opens(word: str) -> bool:
     return word in _CONNECTIVES or word in _DOUBTFUL or word in ("let", "now")
 
 
+def is_label(tokens: Sequence[Token], colon: int) -> bool:
+    """Whether a colon ends a label (`Step 4: 12`, `Divide by $0.05: $3`, `Day 4:2(5 + 1)`) and is not the sign of a
+    ratio (`3:4`, `20 : 60`)."""
+    if colon < 1 or colon + 1 >= len(tokens):
+        return True
+    before, sign, after = tokens[colon - 1 : colon + 2]
+    tight = before.end == sign.start
+    if tight != (sign.end == after.start):
+        return tight
+    return tight and colon > 1 and tokens[colon - 2].text.lower() in _LABELS
+
+
 class Reader:
     """Reads expressions around relations of one token list, whose brackets are matched once."""
 
@@ -281,7 +293,8 @@ class Reader:
             elif self._is_unit_slash(p):
                 pass
             elif token.kind == OPEN and p in self.pairs and self.is_prose(self.pairs[p]):
-                doubt = doubt or tokens[p - 1].end == token.start
+                only_words = all(t.kind == WORD and (len(t.text) > 1 or not t.text.isascii()) for t in tokens[p + 1 : self.pairs[p]])
+                doubt = doubt or (tokens[p - 1].end == token.start and not only_words)
                 p = self.pairs[p]
                 words += 1
             else:
@@ -390,7 +403,9 @@ class Reader:
         if before.kind in (OP, NUM):
             return True
         if before.kind == MARK:
-            return ahead is not None and (ahead.kind == OP or (before.text in ",:&" and ahead.kind == NUM))
+            if ahead is None or (before.text == ":" and is_label(tokens, start - 1)):
+                return False
+            return ahead.kind == OP or (before.text in ",:&" and ahead.kind == NUM)
         if before.kind == WORD:
             if before.text.lower() in _LABELS:
                 return True

@@ -143,7 +143,7 @@ def _relation(tokens: Sequence[Token], i: int, word: str) -> tuple[Token, int]:
     at = i + 1
     if word != "equal" and at + 1 < n and tokens[at].text == "equal" and tokens[at + 1].text == "to":
         at += 2
-    elif word == "equal" and at < n and tokens[at].text == "to":
+    elif word in ("equal", "equals") and at < n and tokens[at].text == "to":
         at += 1
     rough = at < n and tokens[at].text in ROUGH
     first = at + rough

@@ -25,7 +25,7 @@ from everystep.verify.ambiguity import (
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
 from everystep.verify.markup import Plain, plain_text
-from everystep.verify.measures import mixed, wrong_conversion
+from everystep.verify.measures import compounds, mixed, wrong_conversion
 from everystep.verify.reader import Side
 from everystep.verify.sources import Sources
 from everystep.verify.tokens import NUM, OP, REL, WORD, Number, Token, mark_unknowns, tokenize, unknowns
@@ -120,7 +120,7 @@ class _Work:
 
 
 def _check_step(work: _Work, line: _Line) -> None:
-    tokens, number = rewrite(line.tokens), line.number
+    tokens, number = rewrite(compounds(line.tokens)), line.number
     line = line._replace(tokens=tokens)
     if work.spelling:
         _spell(tokens, work.spelling)
@@ -207,12 +207,8 @@ def _substitute(work: _Work) -> None:
             if span in known:
                 continue
             if not found.holds:
-                if (
-                    left.soft
-                    or right.soft
-                    or is_misread(tokens, link)
-                    or context(line.plain.text, tokens, left, found.side)
-                ):
+                unclear = left.soft or right.soft or is_cut(tokens, left, right)
+                if unclear or context(line.plain.text, tokens, left, found.side):
                     continue
                 _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
                 continue

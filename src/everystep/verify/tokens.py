@@ -175,6 +175,12 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     return tokens
 
 
+_OPENING = frozenset(
+    ("let and so then or that when if thus hence get gives where for since therefore as because have given find means us"
+    " with assume suppose but solve value").split()
+)
+
+
 def _letter(raw: str, start: int, end: int) -> Token:
     """A word that is not in Latin letters: of a formula, or a Greek letter, and so an unknown, or a word."""
     text = raw.translate(UPRIGHT)
@@ -193,7 +199,7 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
         after = tokens[i + 1].kind if i + 1 < len(tokens) else MARK
         if before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
             found.add(token.text)
-        elif after == REL and before in (MARK, OPEN):
+        elif after == REL and (before in (MARK, OPEN) or (i and tokens[i - 1].text.lower() in _OPENING)):
             found.add(token.text)
     return found
 
