@@ -119,7 +119,8 @@ def _same(
         ):
             return "the percentage of the number before it"
     stated = tokens[right.hi - 1]
-    if stated.sign == "%" and not right.operators and "." not in stated.text and abs(lhs - rhs) <= Fraction(1, 200):
+    gap = min(abs(lhs - rhs), abs(Fraction(lhs) / 100 - rhs) if lhs > 1 else 1)
+    if stated.sign == "%" and not right.operators and "." not in stated.text and gap <= Fraction(1, 200):
         return "rounded to whole percent"
     if _convertible(tokens, left, relation, right, names):
         return "after unit conversion"
@@ -144,7 +145,12 @@ def _dozens(tokens: Sequence[Token], left: Side, right: Side, names: Mapping[str
         part = list(tokens[side.lo : side.hi])
         for i, token in enumerate(part):
             at = side.lo + i + 1
-            if token.kind == NUM and token.value is not None and at < len(tokens) and tokens[at].text in ("dozen", "dozens"):
+            if (
+                token.kind == NUM
+                and token.value is not None
+                and at < len(tokens)
+                and tokens[at].text in ("dozen", "dozens")
+            ):
                 part[i] = token._replace(value=token.value * 12)
         sides.append(evaluate(expression(part, Side(0, len(part), side.operators, len(part)), names), names))
     return sides[0] is not None and sides[0] == sides[1]
@@ -165,11 +171,13 @@ def _remainders(tokens: Sequence[Token], left: Side, quotient: Number, tail: str
     """The remainder that a division of two numbers has with this quotient, and the one that is named right
     after it (`= 3 R 2`); None where none is."""
     parts = [t for t in tokens[left.lo : left.hi] if t.kind != WORD]
+    sign = -1 if parts and parts[0].text == "-" else 1
+    parts = parts[1:] if sign < 0 else parts
     named = _NAMED_REMAINDER.match(tail[:80].lower())
     if named is None or len(parts) != 3 or parts[1].text != "/":
         return None
     above, below = parts[0].value, parts[2].value
-    return None if above is None or below is None else (above - below * quotient, int(named.group(1)))
+    return None if above is None or below is None else (sign * above - below * quotient, int(named.group(1)))
 
 
 def _exclaimed(right: Side, value: Number, tail: str) -> Number | None:
@@ -216,7 +224,7 @@ def rounds_to(
             return True
         return gap < unit and abs(stated) < abs(exact) if part else gap < 1
     if len(part) < 2 and len((whole + part).lstrip("0")) < 3:
-        return side.hi < len(tokens) and tokens[side.hi].text == "…" and gap <= unit
+        return side.hi < len(tokens) and tokens[side.hi].text in ("…", "...") and gap <= unit
     if len(part) >= _FLOAT_PLACES and gap <= abs(exact) * _FLOAT_NOISE:
         return True
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))
@@ -236,6 +244,15 @@ def _convertible(tokens: Sequence[Token], left: Side, relation: str, right: Side
             if a is not None and value is not None and a / goal.factor == value:
                 return True
         return False
+    value, stated = evaluate(expression(tokens, left, names), names), evaluate(expression(tokens, right, names), names)
+    if len(left_units) == len(right_units) == 1 and tokens[left.hi - 1].kind == NUM and unit_text(tokens, left.hi - 1):
+        pair = matching(left_units[0], right_units[0])  # `30/60 hours = 30 minutes`
+        plain = (
+            pair is not None and not pair[0].offset and not pair[1].offset and value is not None and stated is not None
+        )
+        if plain and pair and "*" not in {t.text for t in tokens[left.lo : left.hi]}:
+            if Fraction(value or 0) * pair[0].factor == Fraction(stated or 0) * pair[1].factor:
+                return True
     for goal in right_units[0]:
         a = _in_standard_units(tokens, left, goal.dimension, names)
         b = _in_standard_units(tokens, right, goal.dimension, names)

@@ -74,10 +74,15 @@ def context(text: str, tokens: Sequence[Token], left: Side, right: Side) -> str:
     return ""
 
 
+def tells_digits(text: str) -> bool:
+    """Whether a text speaks of last digits, remainders or other bases."""
+    return _DIGIT.search(text) is not None
+
+
 def is_last_digit(text: str, value: Number, stated: Number) -> bool:
     """Whether a number stands for the last digits of the value, or what is left of it, where the text speaks of
     those."""
-    if Fraction(value).denominator != 1 or Fraction(stated).denominator != 1 or _DIGIT.search(text) is None:
+    if Fraction(value).denominator != 1 or Fraction(stated).denominator != 1:
         return False
     return (value - stated) % 10 == 0 or abs(stated) < 100 or "mod" in text or "≡" in text
 
@@ -135,7 +140,12 @@ def is_cut(tokens: Sequence[Token], left: Side, right: Side) -> bool:
     if before is not None:
         if before.kind == ODD or before.text in ("|", "_", "\\", "…"):
             return True
-        if before.text == ":" and ahead is not None and ahead.kind in (NUM, CLOSE) and not is_label(tokens, left.lo - 1):
+        if (
+            before.text == ":"
+            and ahead is not None
+            and ahead.kind in (NUM, CLOSE)
+            and not is_label(tokens, left.lo - 1)
+        ):
             return True
         if before.text == "." and ahead is not None and (ahead.text == "." or ahead.kind == OP):
             return True  # `1 + 2 + ... + 9`
@@ -149,14 +159,14 @@ def is_cut(tokens: Sequence[Token], left: Side, right: Side) -> bool:
 def _is_renaming(tokens: Sequence[Token], left: Side, right: Side) -> bool:
     """Whether one number with its word is told in another, unless the unit table knows both: `6 pairs = 12 shoes`;
     or a share of something in its amount: `105% = 1050`."""
-    if left.operators or (right.operators and tokens[left.hi - 1].sign != "%"):
-        return False
-    if tokens[left.hi - 1].kind != NUM:
+    if left.operators or tokens[left.hi - 1].kind != NUM:
         return False
     if (tokens[left.hi - 1].sign == "%") != (tokens[right.hi - 1].sign == "%"):
         return True
     a, b = _words_after(tokens, left.hi), _words_after(tokens, right.hi)
-    if not b or a == b or right.operators:
+    if not a and not b and left.hi - left.lo == right.hi - right.lo == 1:
+        return "!" not in tokens[left.lo].sign + tokens[right.lo].sign  # `3 = 165`
+    if not b or a == b or (right.operators and not a):
         return False
     return not (unit_text(tokens, left.hi - 1) and unit_text(tokens, right.hi - 1))
 
@@ -167,6 +177,27 @@ def _words_after(tokens: Sequence[Token], i: int) -> list[str]:
         words.append(tokens[i].text.lower())
         i += 1
     return words
+
+
+def is_carried(tokens: Sequence[Token], side: Side, stated: Number, names: Mapping[str, Number]) -> bool:
+    """Whether a result is right but for the rounding of a number with three decimals or more: `18 * 0.8333 = 15`."""
+    part = list(expression(tokens, side, names))
+    rounded = [
+        (i, Fraction(1, 2 * 10 ** len(t.text.partition(".")[2])))
+        for i, t in enumerate(part)
+        if t.kind == NUM and not t.sign and re.fullmatch(r"\d{0,9}\.\d{3,12}", t.text)
+    ]
+    if not 0 < len(rounded) <= 2:
+        return False
+    ends = []
+    for way in (-1, 1):
+        for other in (-1, 1):
+            moved = list(part)
+            for (i, half), sign in zip(rounded, (way, other), strict=False):
+                moved[i] = moved[i]._replace(value=Fraction(moved[i].value or 0) + sign * half)
+            ends.append(evaluate(moved, names))
+    values = [e for e in ends if e is not None]
+    return len(values) == 4 and min(values) <= stated <= max(values)
 
 
 def readings(tokens: Sequence[Token], side: Side, names: Mapping[str, Number]) -> Iterator[Number]:
@@ -182,7 +213,11 @@ def readings(tokens: Sequence[Token], side: Side, names: Mapping[str, Number]) -
         return
     for i in slashes:
         for low in {0, _back(part, i, "*/"), _back(part, i, "")}:
-            ends = {_ahead(part, i, "/^")} if part[i].sign == "÷" else {len(part), _ahead(part, i, "*/^"), _ahead(part, i, "*^")}
+            ends = (
+                {_ahead(part, i, "/^")}
+                if part[i].sign == "÷"
+                else {len(part), _ahead(part, i, "*/^"), _ahead(part, i, "*^")}
+            )
             for high in ends:
                 grouped = [*part[:low], _open(part[i]), *part[low:i], _close(part[i]), part[i], _open(part[i])]
                 value = evaluate([*grouped, *part[i + 1 : high], _close(part[i]), *part[high:]], names)

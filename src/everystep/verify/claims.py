@@ -14,7 +14,7 @@ from typing import NamedTuple
 from everystep.verify.measures import is_conversion
 from everystep.verify.reader import Reader, Side, operators
 from everystep.verify.spoken import ROUGH, SAID, rewrite
-from everystep.verify.tokens import OP, OPEN, REL, Token, tokenize
+from everystep.verify.tokens import CLOSE, NUM, OP, OPEN, REL, Token, tokenize
 
 __all__ = ["Link", "Side", "expression", "is_share", "links", "rewrite", "shorter", "tokenize", "written"]
 
@@ -87,7 +87,12 @@ def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]
         while True:
             right = reader.right(at + 1)
             if right is None:
-                if left is not None and tokens[at].text == "=" and (name := reader.named(at + 1)):
+                bare = (
+                    left is not None
+                    and not left.soft
+                    and (left.lo == 0 or tokens[left.lo - 1].kind not in (CLOSE, NUM, OP))
+                )
+                if bare and tokens[at].text == "=" and (name := reader.named(at + 1)):
                     yield Link(Side(at, at, 0, at), "=", left, True, name)  # `20 = A`
                 bound = max(bound, at + 1)
                 break

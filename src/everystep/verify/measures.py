@@ -122,8 +122,8 @@ def clash(tokens: Sequence[Token], left: Side, right: Side) -> tuple[Number | No
     pair = matching(named[0], goal)
     if pair is None:
         a, b = named[0][0], goal[0]
-        rate = b.dimension.startswith(a.dimension + "/") or a.dimension.startswith(b.dimension + "/")
-        return None if rate else (None, f"{a.name} cannot become {b.name}")
+        rates = ["/" in u.name or " per " in f" {u.name} " for u in (a, b)]
+        return None if rates[0] != rates[1] else (None, f"{a.name} cannot become {b.name}")
     if pair[0].offset or pair[1].offset:
         return None
     if pair[0].factor != pair[1].factor and all(u[0].name == named[0][0].name for u in named):
@@ -138,7 +138,10 @@ def clash(tokens: Sequence[Token], left: Side, right: Side) -> tuple[Number | No
         minus = i > left.lo and tokens[i - 1].text == "-"
         total += (-1 if minus else 1) * Fraction(tokens[i].value or 0) * same[0].factor / pair[1].factor
     value = total.numerator if total.denominator == 1 else total
-    return value, f"it is {show(value)} {pair[1].name}{'' if value == 1 else 's'}, not {show(tokens[right.hi - 1].value or 0)}"
+    return (
+        value,
+        f"it is {show(value)} {pair[1].name}{'' if value == 1 else 's'}, not {show(tokens[right.hi - 1].value or 0)}",
+    )
 
 
 def _product_clash(

@@ -36,7 +36,7 @@ _CONNECTIVES = {
 _DOUBTFUL = {
     "that", "which", "who", "is", "are", "was", "were", "we", "he", "she", "they", "it", "gives", "has",
     "have", "had", "when", "where", "while", "leaves", "got", "get", "gets", "need", "needs", "leaving",
-    "meaning", "giving",
+    "meaning", "giving", "will", "would", "contain", "contains", "costs", "cost",
 }  # fmt: skip
 # Single letters that, after a number, are unknowns of algebra rather than units.
 _UNKNOWNS = frozenset("xyznbkpqrtuwdefijoXYZBDEGHIMOPQRSTU")
@@ -293,7 +293,9 @@ class Reader:
             elif self._is_unit_slash(p):
                 pass
             elif token.kind == OPEN and p in self.pairs and self.is_prose(self.pairs[p]):
-                only_words = all(t.kind == WORD and (len(t.text) > 1 or not t.text.isascii()) for t in tokens[p + 1 : self.pairs[p]])
+                only_words = all(
+                    t.kind == WORD and (len(t.text) > 1 or not t.text.isascii()) for t in tokens[p + 1 : self.pairs[p]]
+                )
                 doubt = doubt or (tokens[p - 1].end == token.start and not only_words)
                 p = self.pairs[p]
                 words += 1

@@ -16,11 +16,13 @@ from everystep.verify.ambiguity import (
     CORRECTED,
     context,
     has_unknown,
+    is_carried,
     is_cut,
     is_last_digit,
     is_misread,
     on_trial,
     readings,
+    tells_digits,
 )
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
@@ -28,8 +30,8 @@ from everystep.verify.markup import Plain, plain_text
 from everystep.verify.measures import compounds, mixed, wrong_conversion
 from everystep.verify.reader import Side
 from everystep.verify.sources import Sources
-from everystep.verify.tokens import NUM, OP, REL, WORD, Number, Token, mark_unknowns, tokenize, unknowns
-from everystep.verify.unknowns import contradicts, solution
+from everystep.verify.tokens import CLOSE, NUM, OP, REL, VAR, WORD, Number, Token, mark_unknowns, tokenize, unknowns
+from everystep.verify.unknowns import contradicts, identity, solution
 
 MAX_TEXT = 12_000  # characters of all steps that are examined
 MAX_TOKENS = 1_100  # of all steps; a long gold solution has a few hundred
@@ -45,6 +47,8 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
     """
     work = _Work(Sources(question))
     lines = _read(trace)
+    work.digits = tells_digits(question) or any(tells_digits(line.plain.text) for line in lines)
+    work.percents = "%" in question or "percent" in question
     letters = set().union(*(unknowns(line.tokens) for line in lines)) if lines else set()
     for line in lines:
         mark_unknowns(line.tokens, letters)
@@ -53,6 +57,7 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
             break
     if work.algebra:
         _substitute(work)
+        _compare_sides(work)
     _forget_cases(work)
     return tuple(work.checks), _process(work, trace)
 
@@ -114,6 +119,9 @@ class _Work:
     reused: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
     by_names: dict[tuple[int, int], set[str]] = field(default_factory=dict)  # false claims: the symbols used
+    pending: str = ""  # the name that was given a calculation last, with no result yet
+    digits: bool = False  # last digits or remainders are spoken of
+    percents: bool = False
     unsure: set[str] = field(default_factory=set)  # symbols that are given values in a case or on trial
     given: dict[str, Check] = field(default_factory=dict)  # symbols: where they got their value, as a claim
     spelling: dict[str, str] = field(default_factory=dict)  # named values in lower case, as first written
@@ -153,6 +161,13 @@ def _check_step(work: _Work, line: _Line) -> None:
                 work.unsure.add(name)
             if link.name and before is not None and before != value and _is_symbol(name):
                 work.reused.add(name)
+            elif link.name and before is not None and work.pending == name and right.operators == 0 and before != value:
+                claim, span = line.place(tokens[right.lo - 2].start, tokens[right.hi - 1].end)
+                reason = f"{name} is {show(before)}, not {show(value)}"
+                work.checks.append(Check(number, claim, Truth.FALSE, show(before), span, reason))
+                work.false += 1
+                work.flags.append(Flag(Finding.FALSE_CLAIM, number, f"{claim}: {reason}"))
+            work.pending = name if right.operators else ""
             if name not in work.names:
                 _define(work, line, name, right)
             elif work.names[name] != value:
@@ -194,6 +209,8 @@ def _substitute(work: _Work) -> None:
     if not solved:
         return
     known = {(c.span[0], c.span[1]) for c in work.checks}
+    refuted: list[tuple[_Line, Link, Check]] = []
+    met: set[str] = set()
     for line in work.algebra:
         tokens, number = line.tokens, line.number
         for link in links(tokens, solved):
@@ -207,11 +224,14 @@ def _substitute(work: _Work) -> None:
             if span in known:
                 continue
             if not found.holds:
-                unclear = left.soft or right.soft or is_cut(tokens, left, right)
+                unclear = left.soft or right.soft or is_cut(tokens, left, right) or not link.first
+                unclear = unclear or (right.tail < len(tokens) and tokens[right.tail].kind == REL)
                 if unclear or context(line.plain.text, tokens, left, found.side):
                     continue
-                _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
+                refuted.append((line, link, Check(number, claim, Truth.FALSE, None, span, "")))
                 continue
+            if "\\" in line.raw:  # formulas come with cases: a value that solves one equation need not solve all
+                met |= {t.text for t in tokens[left.lo : found.side.hi] if t.text in solved}
             work.checks.append(Check(number, claim, Truth.TRUE, show(found.left or 0), span, "by substitution"))
             work.checked_steps.add(number)
             work.counted.add((_key(tokens, left), link.relation, _key(tokens, found.side)))
@@ -220,6 +240,36 @@ def _substitute(work: _Work) -> None:
                 for token in tokens[side.lo : side.hi]:
                     if token.value is not None:
                         work.sources.explain(token.value)  # `= 20` is a use of the question's 20
+    for line, link, check in refuted:
+        if not any(t.text in met for t in line.tokens[link.left.lo : link.right.hi]):
+            _refute(work, line.tokens, link, check)
+    work.checks.sort(key=lambda c: c.span)
+
+
+def _compare_sides(work: _Work) -> None:
+    """Check rewritings in one unknown: `x + 10 + 66 + 10 = x + 96` holds for no x."""
+    known = {c.span for c in work.checks}
+    for line in work.algebra:
+        tokens = line.tokens
+        letters = {t.text for t in tokens if t.sign == VAR}
+        for link in links(tokens, dict.fromkeys(letters, 1)) if letters else ():
+            inside = {t.text for t in (*tokens[link.left.lo : link.left.hi], *tokens[link.right.lo : link.right.hi])}
+            if len(used := inside & letters) != 1 or len(work.checks) >= MAX_CHECKS:
+                continue
+            found = identity(tokens, link, next(iter(used)))
+            claim, span = line.place(tokens[link.left.lo].start, tokens[link.right.hi - 1].end)
+            if found is None or span in known:
+                continue
+            holds, reason = found
+            if not holds and (
+                is_cut(tokens, link.left, link.right) or context(line.plain.text, tokens, link.left, link.right)
+            ):
+                continue
+            work.checks.append(Check(line.number, claim, Truth.TRUE if holds else Truth.FALSE, None, span, reason))
+            work.checked_steps.add(line.number)
+            if not holds:
+                work.false += 1
+                work.flags.append(Flag(Finding.FALSE_CLAIM, line.number, f"{claim}: {reason}"))
     work.checks.sort(key=lambda c: c.span)
 
 
@@ -301,6 +351,8 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
     if not found.holds and symbols:
+        if any(_has_other_roots(tokens, side) for side in (left, right)):
+            return None
         work.by_names[span] = symbols
     value = None
     if relation in ("=", "≈"):
@@ -325,6 +377,13 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     return right
 
 
+def _has_other_roots(tokens: Sequence[Token], side: Side) -> bool:
+    """Whether a side is a symbol alone or has one under a power: an equation that its value need not solve."""
+    inside = tokens[side.lo : side.hi]
+    alone = len(inside) == 1 and inside[0].kind == WORD
+    return alone or any(t.text == "^" and inside[i - 1].kind in (WORD, CLOSE) for i, t in enumerate(inside) if i)
+
+
 def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
     """Why a claim that does not hold is not called false, or nothing."""
     tokens, text = line.tokens, line.plain.text
@@ -332,8 +391,12 @@ def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
         return why
     if link.relation not in ("=", "≈") or found.left is None or found.right is None or found.left == found.right:
         return ""
-    if not found.side.operators and is_last_digit(text, found.left, found.right):
+    if work.digits and not found.side.operators and is_last_digit(text, found.left, found.right):
         return "the last digit"
+    if found.right == found.left * 100 and abs(found.left) <= 1 and work.percents:
+        return "in percent"
+    if is_carried(tokens, link.left, found.right, work.names):
+        return "within the rounding of its numbers"
     lefts = [found.left, *readings(tokens, link.left, work.names)]
     rights = [found.right, *readings(tokens, found.side, work.names)]
     if any(a == b or rounds_to(a, b, tokens, found.side, link.relation) for a in lefts for b in rights):

@@ -51,7 +51,8 @@ _PATTERN = re.compile(
     (?:
       (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
     | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)
-        |(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?![\d,-]|\.\d))
+        |(?<![\d.,/*+=-])(?<![\d+*/=-]\ )\d{{1,3}}(?:\ \d{{3}})+(?=\s?[+*/×=÷−]|\s-\s)
+        |(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?:\.\d+)?(?![\d,-]|\.\d))
     | (?P<mixed>(?P<whole>\d{{1,6}})(?:\ and\ |[ \u00a0]|(?=[¼½¾⅓⅔]))
         (?:(?P<upper>\d{{1,3}})/(?P<lower>\d{{1,3}})(?![\d./]|(?:st|nd|rd|th))|(?P<vulgar2>[¼½¾⅓⅔])))
     | (?P<vulgar>[¼½¾⅓⅔])
@@ -62,7 +63,7 @@ _PATTERN = re.compile(
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
     (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥;⇒(]|[-−<>]\s*\d)))?
-  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\b(?!'))|\*(?!\*)|[×·∙⋅✕✖])
+  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\w?\b(?!'))|\*(?!\*)|[×·∙⋅✕✖])
   | (?![A-Za-z])(?:
     (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
@@ -147,7 +148,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
                 add(Token(WORD, raw, start, end))
                 indexed = text[end : end + 1].isdigit()  # `x1`
             else:
-                add(Token(OP, "*", start, end))
+                add(Token(OP, "*", start, end, None, raw if raw in "xX" else ""))
         elif kind == "open":
             add(Token(OPEN, "(", start, end, None, m.group()))
         elif kind == "close":
@@ -176,8 +177,10 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
 
 
 _OPENING = frozenset(
-    ("let and so then or that when if thus hence get gives where for since therefore as because have given find means us"
-    " with assume suppose but solve value").split()
+    (
+        "let and so then or that when if thus hence get gives where for since therefore as because have given find means us"
+        " with assume suppose but solve value"
+    ).split()
 )
 
 
@@ -207,10 +210,13 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
 def mark_unknowns(tokens: list[Token], letters: set[str]) -> None:
     """Sign the words that are letters of algebra; `C2` glued to a number (`4C2`) is not computed."""
     for i, token in enumerate(tokens):
+        if token.kind == OP and token.sign in letters and i and tokens[i - 1].end == token.start:
+            if i + 1 < len(tokens) and tokens[i + 1].start == token.end:
+                tokens[i] = token._replace(kind=ODD)  # `4x(3)` where x is an unknown elsewhere
         if token.kind != WORD or token.sign == VAR:
             continue
         text = token.text
-        if text in letters:
+        if text in letters or text == "pi":
             spaced = i and tokens[i - 1].kind == NUM and tokens[i - 1].end < token.start
             if not (spaced and find_units(text)):  # `2 A` are amperes, `2A` is twice A
                 tokens[i] = token._replace(sign=VAR)
@@ -266,7 +272,9 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
             return Token(WORD, m.group(), start, end)
     elif spaced := m.group("spaced"):
         digits = spaced.replace(" ", "")
-        value = int(digits) if len(digits) <= MAX_DIGITS and digits.isascii() else None
+        value = None
+        if len(digits) <= MAX_DIGITS and digits.isascii():
+            value = _decimal(digits) if "." in digits else int(digits)
     elif m.group("vulgar"):
         value = _VULGAR[m.group("vulgar")]
     else:
