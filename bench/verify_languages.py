@@ -114,9 +114,8 @@ def measure(wheel: Path, language: str, show: int) -> tuple[int, int, int, int, 
         ours += any(not erratum(c.claim) for c in false)
         if show:
             for c in false:
-                print(
-                    f"  {language} {'false' if erratum(c.claim) else 'FALSE'}: {c.claim!r} ({c.reason}) in {plain[c.step - 1]!r}"
-                )
+                name = "false" if erratum(c.claim) else "FALSE"
+                print(f"  {language} {name}: {c.claim!r} ({c.reason}) in {plain[c.step - 1]!r}")
         for number, line in enumerate(lines, 1):
             noted = equations(line)
             if not any(NOTE.search(x) for x in lines):
