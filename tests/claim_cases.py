@@ -1,8 +1,8 @@
-"""The case tables of `check`, kind by kind: what a text claims, and whether each claim holds.
+"""The case tables of `check` and the newer ones of `grade`, kind by kind: what passes of each.
 
     python tests/claim_cases.py [--half open] [--show]
 
-prints how many rows of each kind pass. A row of `cases/steps/KIND.jsonl` has the `steps` of a trace and
+prints how many rows of each kind pass: what a text claims, and whether each claim holds. A row of `cases/steps/KIND.jsonl` has the `steps` of a trace and
 `claims`, each as [left, right, truth]: the text left + right stands in the steps, and of the claims that
 `check` finds there,
 
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from everystep.verify.files import check_file
+from everystep.verify.files import check_file, grade_file
 
 CASES = Path(__file__).parent / "cases" / "steps"
 TABLES = ("latex", "prose", "amounts", "approximations", "markup", "languages")
@@ -72,22 +72,45 @@ def fault(row: Row) -> str | None:
     return f"{wrong[0]!r} is called false" if wrong else None
 
 
+def answers() -> list[Row]:
+    """Every row of the answer forms, and of the long texts with `text` "any"."""
+    found = []
+    for name, text in (("answers/forms", "answer"), ("long_answers", "any")):
+        lines = (CASES.parent / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        for i, line in enumerate(lines, 1):
+            row = json.loads(line)
+            found.append(row | {"id": f"{name} {i}", "kind": f"answers: {row['trap']}", "text": text})
+    return found
+
+
+def answer_fault(row: Row) -> str | None:
+    """What is wrong with how `grade` reads a row, or None."""
+    line = json.dumps({"id": 0, "prediction": row["pred"], "gold": row["gold"]})
+    try:
+        (result,) = grade_file([line], text=row["text"])
+    except ValueError as error:
+        return str(error)
+    fits = result["verdict"] in row["verdict"].split(" or ")
+    return None if fits else f"{result['verdict']}, not {row['verdict']}, for {row['gold']!r}: {result['reason']}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="How many rows of the case tables pass, kind by kind.")
     parser.add_argument("--half", choices=("open", "held"), help="only this half")
     parser.add_argument("--show", action="store_true", help="print what fails (of the open half only)")
     args = parser.parse_args()
     passed: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for row in rows():
+    for row in rows() + answers():
         if args.half and row["half"] != args.half:
             continue
-        wrong = fault(row)
+        wrong = fault(row) if "steps" in row else answer_fault(row)
         count = passed[row["kind"]]
         at = 0 if row["half"] == "open" else 2
         count[at] += wrong is None
         count[at + 1] += 1
         if wrong and args.show and row["half"] == "open":
-            print(f"{row['id']} [{row['kind']}] {wrong}: {' | '.join(row['steps'])!r}")
+            text = " | ".join(row["steps"]) if "steps" in row else row["pred"]
+            print(f"{row['id']} [{row['kind']}] {wrong}: {text!r}")
     print("| kind | open | held |\n|---|---:|---:|")
     for kind, (a, b, c, d) in passed.items():
         print(f"| {kind} | {a} of {b} | {c} of {d} |")
