@@ -100,8 +100,8 @@ _SPECIAL = re.compile(
   | (?P<sub>_)
   | (?P<raise>\^)
   | (?P<tick>`+|~~)
-  | (?P<table>^[ \t]*\|.*$)
-  | (?P<bullet>^[ \t]*(?:[-+•▪‣◦]|\#{1,6})[ \t]+(?=\S))
+  | (?P<table>\|.*$)
+  | (?P<bullet>(?:[-+•▪‣◦]|\#{1,6})[ \t]+(?=\S))
   | (?P<gap>(?<=[\d)}!])\ +(?=\(|\\left\s*\(|\\[bB]igg?l?\s*\(|\\sqrt|\\[dt]?frac))
   | (?P<rupee>(?<=\d)/-(?!\d))
   | (?P<letters>[A-Za-z]+)
@@ -112,7 +112,7 @@ _SPECIAL = re.compile(
 )
 # The same without the letters, which matter in formulas only: most text has none.
 _SPARSE = re.compile(
-    _SPECIAL.pattern.replace("(?P<letters>[A-Za-z]+)", r"(?P<letters>(?!))").replace("A-Za-z/", "/", 1), _SPECIAL.flags
+    _SPECIAL.pattern.replace("(?P<letters>[A-Za-z]+)", r"(?P<letters>(?!))").replace("A-Za-z/\\ \\t", "/", 1), _SPECIAL.flags
 )
 _MARKED = re.compile(r"[\\*$_^{}`|#~\x80-\U0010ffff]|<[a-zA-Z/<]|&[#a-zA-Z]|/-|(?m:^[ \t]*[-+][ \t])")
 _NUMERIC_FRACTION = re.compile(
@@ -196,15 +196,13 @@ class _Scanner:
 
     def run(self) -> Plain:
         text, at = self.text, 0
-        formulas = "\\" in text or bool(self.dollars)
-        pattern = _SPECIAL if formulas else _SPARSE
-        match = pattern.search(text)
+        match = _SPARSE.search(text)
         while match is not None:
             if match.start() > at:
                 self.copy(at, match.start())
             kind = match.lastgroup or ""
             at = getattr(self, "_" + kind)(match)
-            match = pattern.search(text, at)
+            match = (_SPECIAL if self.math else _SPARSE).search(text, at)
         self.copy(at, len(text))
         return Plain("".join(self.out), self.starts, self.pieces)
 
@@ -440,6 +438,8 @@ class _Scanner:
     def _table(self, m: re.Match[str]) -> int:
         """A row of a table: its bars are marks."""
         start = m.start()
+        if not self.opens_line(start):
+            return self.copy(start, start + 1)
         for i, cell in enumerate(m.group().split("|")):
             if i:
                 self.put(" ; ", start - 1, start)
@@ -450,7 +450,10 @@ class _Scanner:
         return m.end()
 
     def _bullet(self, m: re.Match[str]) -> int:
-        return m.end()
+        return m.end() if self.opens_line(m.start()) else self.copy(m.start(), m.end())
+
+    def opens_line(self, at: int) -> bool:
+        return not self.text[self.text.rfind("\n", 0, at) + 1 : at].strip(" \t")
 
     def _letters(self, m: re.Match[str]) -> int:
         if not self.in_math():
