@@ -8,10 +8,12 @@ The package holds 100 word problems in each language, with solutions whose calcu
 when a claim of its line is judged and has its result and all of its operands but one (which the text may give
 as a word). Where a language has no notes, the sides of every `=` between digits are taken instead. The gold
 solutions are taken as correct but for ERRATA; `--show` prints what is missed and every claim called false
-(in capitals where it is not one of those).
+(in capitals where it is not one of those). In the last column one noted result of each solution was changed by
+a digit: how many have a claim of that line called false.
 """
 
 import argparse
+import random
 import re
 import tomllib
 import unicodedata
@@ -101,14 +103,44 @@ def erratum(claim: str) -> bool:
     return bare.endswith(ERRATA)
 
 
-def measure(wheel: Path, language: str, show: int) -> tuple[int, int, int, int, int, int]:
-    """(equations, those found, traces, traces with a claim called false, those not of ERRATA, claims)."""
-    total = got = traces = alarmed = ours = claims = shown = 0
+def verified(question: str, lines: list[str]) -> tuple[Check, ...]:
+    """The claims of a solution, its notes taken out."""
+    steps = tuple(Step(NOTE.sub("", x), i) for i, x in enumerate(lines, 1))
+    return verify(question, Trace(steps, None))[0]
+
+
+def changed(question: str, lines: list[str], rng: random.Random) -> bool | None:
+    """Whether a digit changed in one noted result is called false at its line; None where none is noted."""
+    places = []
+    for i, line in enumerate(lines):
+        for note in NOTE.finditer(line):
+            result = note.group(1).rpartition("=")[2].strip()
+            if equations(note.group()) and result.isdecimal() and line[note.end() :].startswith(result):
+                places.append((i, note.end() + rng.randrange(len(result))))
+    if not places:
+        return None
+    i, at = rng.choice(places)
+    zero = ord(lines[i][at]) - unicodedata.digit(lines[i][at])
+    other = chr(zero + (unicodedata.digit(lines[i][at]) + rng.randint(1, 8)) % 9 + 1)
+    if other == lines[i][at]:
+        other = chr(zero + (unicodedata.digit(other) % 9) + 1)
+    hit = lines[i][:at] + other + lines[i][at + 1 :]
+    checks = verified(question, [*lines[:i], hit, *lines[i + 1 :]])
+    return any(c.truth is Truth.FALSE and c.step == i + 1 for c in checks)
+
+
+def measure(wheel: Path, language: str, show: int) -> tuple[int, ...]:
+    """(equations, those found, traces, traces with a claim called false, those not of ERRATA, changed results,
+    those called false)."""
+    total = got = traces = alarmed = ours = shown = hit = seen_false = 0
+    rng = random.Random(7)
     for question, lines in solutions(wheel, language):
         plain = [NOTE.sub("", line) for line in lines]
-        checks, _ = verify(question, Trace(tuple(Step(x, i) for i, x in enumerate(plain, 1)), None))
+        checks = verified(question, lines)
         traces += 1
-        claims += sum(c.truth is not Truth.UNKNOWN for c in checks)
+        outcome = changed(question, lines, rng)
+        hit += outcome is not None
+        seen_false += outcome is True
         false = [c for c in checks if c.truth is Truth.FALSE]
         alarmed += bool(false)
         ours += any(not erratum(c.claim) for c in false)
@@ -128,7 +160,7 @@ def measure(wheel: Path, language: str, show: int) -> tuple[int, int, int, int, 
                 if not seen and shown < show:
                     shown += 1
                     print(f"  {language} missed: {equation!r} in {plain[number - 1]!r}")
-    return total, got, traces, alarmed, ours, claims
+    return total, got, traces, alarmed, ours, hit, seen_false
 
 
 def main() -> None:
@@ -139,12 +171,14 @@ def main() -> None:
     args = parser.parse_args()
     if not args.wheel.is_file():
         raise SystemExit(f"{args.wheel} is not there; see the head of this file for how to get it")
-    print("| language | equations | found | | traces | with an alarm | not an error of the text | claims |")
+    print("| language | equations | found | | traces | with an alarm | not an error of the text | changed results |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for language in args.languages:
-        total, got, traces, alarmed, ours, claims = measure(args.wheel, language, args.show)
+        total, got, traces, alarmed, ours, hit, false = measure(args.wheel, language, args.show)
         share = f"{got / total:.1%}" if total else "–"
-        print(f"| {language} | {total} | {got} | {share} | {traces} | {alarmed} | {ours} | {claims} |", flush=True)
+        print(
+            f"| {language} | {total} | {got} | {share} | {traces} | {alarmed} | {ours} | {false} of {hit} |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python tests/claim_cases.py [--half open] [--show]
 
-prints how many rows of each kind pass: what a text claims, and whether each claim holds. A row of `cases/steps/KIND.jsonl` has the `steps` of a trace and
-`claims`, each as [left, right, truth]: the text left + right stands in the steps, and of the claims that
-`check` finds there,
+prints how many rows of each kind pass. A row of `cases/steps/KIND.jsonl` says what a text claims and whether
+each claim holds: it has the `steps` of a trace and `claims`, each as [left, right, truth]. The text
+left + right stands in the steps, and of the claims that `check` finds there,
 
 - "true": one is TRUE and none FALSE;
 - "false": one is FALSE;
