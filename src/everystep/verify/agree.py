@@ -219,12 +219,13 @@ def rounds_to(
     if relation == "≈":
         if not part and whole.endswith("0"):
             unit *= 10 ** (len(whole) - len(whole.rstrip("0")))
-        # Decimals are rounded, or cut (1/3 is not ≈ 0.34); parts of whole things also up.
+        # Decimals are rounded, or cut (1/3 is not ≈ 0.34).
         if gap <= unit / 2:
             return True
-        return gap < unit and abs(stated) < abs(exact) if part else gap < 1
+        return bool(part) and gap < unit and abs(stated) < abs(exact)
     if len(part) < 2 and len((whole + part).lstrip("0")) < 3:
-        return side.hi < len(tokens) and tokens[side.hi].text in ("…", "...") and gap <= unit
+        dots = [t.text for t in tokens[side.hi : side.hi + 2]]
+        return (dots[:1] == ["…"] or dots == [".", "."]) and gap <= unit
     if len(part) >= _FLOAT_PLACES and gap <= abs(exact) * _FLOAT_NOISE:
         return True
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))

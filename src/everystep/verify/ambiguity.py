@@ -26,7 +26,7 @@ _TRIAL = re.compile(
 _CONDITION = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|try|trying|unless|whether|impossible|would|wouldn't|could|not|never|isn't"
     r"|doesn't|cannot|can't|wrong|incorrect|incorrectly|mistakenly|mistake|instead of|rather than|want|wants|need|require"
-    r"|requires|must|should|satisfy|satisfies|such that|makes? sure)\b|n't\b",
+    r"|requires|wrote|written|remainder|digits?|mod|must|should|satisfy|satisfies|such that|makes? sure)\b|n't\b",
     re.IGNORECASE,
 )
 _TRIED = re.compile(
@@ -35,11 +35,11 @@ _TRIED = re.compile(
 _DENIED = re.compile(
     r"contradict|[(\s]false\b|\bnot (?:true|possible|equal|valid|work|hold|satisf\w+|correct|right|the case|an integer)\b"
     r"|\b(?:no|without) (?:integer |real |such )?solution|\bimpossible\b|\binvalid\b|\b(?:doesn't|does not|do not|don't|isn't|"
-    r"cannot|can't|fails?|absurd)\b|≠|\bwhich is (?:wrong|not|incorrect)",
+    r"cannot|can't|fails?|absurd)\b|≠|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
     re.IGNORECASE,
 )
 _CORRECTION = re.compile(
-    r"\W{0,6}(?:\w+\W+){0,3}?(?:wait|actually|oops|hmm|sorry|correction|no,|that(?:'s| is| was) (?:wrong|incorrect|not right|a mistake)"
+    r"\W{0,6}(?:\w+\W+){0,3}?(?:wait(?! for| until)|hold on|actually|oops|hmm|sorry|correction|no,|that(?:'s| is| was) (?:wrong|incorrect|not right|a mistake)"
     r"|this is (?:wrong|incorrect|not right|a mistake)|let me (?:re|correct|fix|check)|i made an? (?:mistake|error)|scratch that)",
     re.IGNORECASE,
 )
@@ -79,12 +79,12 @@ def tells_digits(text: str) -> bool:
     return _DIGIT.search(text) is not None
 
 
-def is_last_digit(text: str, value: Number, stated: Number) -> bool:
+def is_last_digit(value: Number, stated: Number) -> bool:
     """Whether a number stands for the last digits of the value, or what is left of it, where the text speaks of
     those."""
     if Fraction(value).denominator != 1 or Fraction(stated).denominator != 1:
         return False
-    return (value - stated) % 10 == 0 or abs(stated) < 100 or "mod" in text or "≡" in text
+    return 0 <= stated < 10 and (value - stated) % 10 == 0 or (stated < 100 and (value - stated) % 100 == 0)
 
 
 def is_misread(tokens: Sequence[Token], link: Link) -> bool:
@@ -179,13 +179,16 @@ def _words_after(tokens: Sequence[Token], i: int) -> list[str]:
     return words
 
 
-def is_carried(tokens: Sequence[Token], side: Side, stated: Number, names: Mapping[str, Number]) -> bool:
+def is_carried(
+    tokens: Sequence[Token], side: Side, stated: Number, names: Mapping[str, Number], known: Container[Number]
+) -> bool:
     """Whether a result is right but for the rounding of a number with three decimals or more: `18 * 0.8333 = 15`."""
     part = list(expression(tokens, side, names))
     rounded = [
         (i, Fraction(1, 2 * 10 ** len(t.text.partition(".")[2])))
         for i, t in enumerate(part)
-        if t.kind == NUM and not t.sign and re.fullmatch(r"\d{0,9}\.\d{3,12}", t.text)
+        if t.kind == NUM and not t.sign and re.fullmatch(r"\d{0,9}\.\d{1,12}", t.text)
+        if len(t.text.partition(".")[2]) > 2 or t.value in known
     ]
     if not 0 < len(rounded) <= 2:
         return False

@@ -99,7 +99,8 @@ _SPECIAL = re.compile(
   | (?P<star>\*)
   | (?P<sub>_)
   | (?P<raise>\^)
-  | (?P<tick>`+|~~)
+  | (?P<struck>~~[^~\n]{1,200}~~)
+  | (?P<tick>`+|~)
   | (?P<table>\|.*$)
   | (?P<bullet>(?:[-+•▪‣◦]|\#{1,6})[ \t]+(?=\S))
   | (?P<gap>(?<=[\d)}!])\ +(?=\(|\\left\s*\(|\\[bB]igg?l?\s*\(|\\sqrt|\\[dt]?frac))
@@ -112,7 +113,8 @@ _SPECIAL = re.compile(
 )
 # The same without the letters, which matter in formulas only: most text has none.
 _SPARSE = re.compile(
-    _SPECIAL.pattern.replace("(?P<letters>[A-Za-z]+)", r"(?P<letters>(?!))").replace("A-Za-z/\\ \\t", "/", 1), _SPECIAL.flags
+    _SPECIAL.pattern.replace("(?P<letters>[A-Za-z]+)", r"(?P<letters>(?!))").replace("A-Za-z/\\ \\t", "/", 1),
+    _SPECIAL.flags,
 )
 _MARKED = re.compile(r"[\\*$_^{}`|#~\x80-\U0010ffff]|<[a-zA-Z/<]|&[#a-zA-Z]|/-|(?m:^[ \t]*[-+][ \t])")
 _NUMERIC_FRACTION = re.compile(
@@ -126,7 +128,18 @@ _SMALL_POWER = re.compile(r"\{\s*(-?\d{1,4}|[A-Za-z])\s*\}")
 _DEGREES = re.compile(r"\{?\s*\\circ\s*\}?")
 _ARGUMENT = re.compile(r"\s*(?:\{([^{}]*)\}|(\w))")
 _SUPERSCRIPTS = {c: d for c, d in zip("⁰¹⁴⁵⁶⁷⁸⁹⁻", "01456789-", strict=True)}
-_SAME = {c: "-" for c in "‐‑﹣－⁃"} | {"＝": "=", "⩵": "=", "∗": "*", "⇔": "⇒", "⟹": "⇒", "↔": "⇒", "∴": "⇒", "∵": "⇒"}
+_SAME = {c: "-" for c in "‐‑﹣－⁃"} | {
+    "＝": "=",
+    "⩵": "=",
+    "∗": "*",
+    "⇔": "⇒",
+    "⟹": "⇒",
+    "↔": "⇒",
+    "∴": "⇒",
+    "∵": "⇒",
+    "٫": ".",
+    "٬": ",",
+}
 
 
 @dataclass(slots=True)
@@ -293,6 +306,10 @@ class _Scanner:
             arg = _ARGUMENT.match(self.text, end)
             if name == "begin":
                 self.math += 1
+                columns = (
+                    _ARGUMENT.match(self.text, arg.end()) if arg and arg.group(1) in ("array", "tabular") else None
+                )
+                arg = columns or arg
             elif name == "end":
                 self.math = max(0, self.math - 1)
             return self.put("\n" if name in ("begin", "end") else "", start, arg.end() if arg else end)
@@ -403,6 +420,9 @@ class _Scanner:
     def _sub(self, m: re.Match[str]) -> int:
         index = _INDEX.match(self.text, m.end())
         last = self.last()
+        before, after = self.text[m.start() - 1 : m.start()] if m.start() else "", self.text[m.end() : m.end() + 1]
+        if not self.in_math() and (not before.isalnum() or not after or not (after.isalnum() or after == "{")):
+            return m.end()  # italics
         if index and last and (last.isalpha() or last == ODD) and (index.group(1) or self.in_math()):
             return self.put("_" + (index.group(1) or index.group(2)), m.start(), index.end())
         if self.text[m.end() : m.end() + 1] == "{":
@@ -432,7 +452,12 @@ class _Scanner:
     def _rupee(self, m: re.Match[str]) -> int:
         return m.end()
 
+    def _struck(self, m: re.Match[str]) -> int:
+        return m.end()
+
     def _tick(self, m: re.Match[str]) -> int:
+        if m.group() == "~":
+            return self.put(" ", m.start(), m.end()) if "\\" in self.text else self.copy(m.start(), m.end())
         return m.end()
 
     def _table(self, m: re.Match[str]) -> int:
@@ -471,9 +496,13 @@ class _Scanner:
         return self.copy(m.start(), m.end())
 
     def _wide(self, m: re.Match[str]) -> int:
+        cjk = False
         for i, c in enumerate(m.group(), m.start()):
+            if cjk and not ("\u2e80" < c < "\uff00" and c.isalpha()):
+                self.put(" ", i, i)
             self._one(c, i)
-        if (last := self.last()).isalpha() and last > "\u2e80" and last not in UPRIGHT_LETTERS:
+            cjk = "\u2e80" < c < "\uff00" and c.isalpha() and c not in "万萬亿億"
+        if cjk:
             self.put(" ", m.end(), m.end())
         return m.end()
 
@@ -491,6 +520,3 @@ class _Scanner:
             self.put(unicodedata.normalize("NFKC", c), i, i + 1)
         else:
             self.copy(i, i + 1)
-
-
-UPRIGHT_LETTERS = frozenset(_ITALIC.values())

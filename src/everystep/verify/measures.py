@@ -30,6 +30,8 @@ def _unit_at(tokens: Sequence[Token], i: int) -> tuple[tuple[Unit, ...], int]:
     while j < n and len(words) < 5:
         token = tokens[j]
         if token.kind == WORD:
+            if token.text == "in" and not words and j + 1 < n and tokens[j + 1].kind == WORD:
+                break  # `13.00 in all`
             if token.text == "in" and words and words[-1] not in ("sq", "sq.", "square", "cubic", "cu"):
                 break
             words.append(token.text)

@@ -37,7 +37,9 @@ _FALLS = {
 }  # fmt: skip
 _CHANGES = dict.fromkeys(_RISES, "+") | dict.fromkeys(_FALLS, "-")
 _TIMES = {"am", "pm", "a.m", "p.m", "o'clock"}
-_PRODUCTS = {"multiply": "*", "multiplying": "*", "divide": "/", "dividing": "/"}
+_PRODUCTS = {"multiply": "*", "multiplying": "*", "divide": "/", "dividing": "/", "add": "+", "adding": "+"}
+_PRODUCTS |= {"subtract": "-", "subtracting": "-"}
+_JOINTS = {"*": {"by"}, "/": {"by"}, "+": {"to", "and"}, "-": {"from"}}
 _SPOKEN = (
     set(_OPERATIONS)
     | _EQUALS
@@ -156,30 +158,33 @@ def _each(tokens: Sequence[Token], i: int, out: Sequence[Token]) -> Token | None
     return Token(OP, "*", tokens[i].start, tokens[i].end, None, SAID)
 
 
-_RESULTS = {"gives", "get", "gets", "giving", "equals", "yields", "is"}
+_RESULTS = {"gives", "get", "gets", "giving", "equals", "yields", "is", "leaves", "leaving"}
 
 
 def _product(tokens: Sequence[Token], i: int, word: str) -> tuple[list[Token], int] | None:
     """`multiply the 43 by $3, which gives $126` as `43 * $3 = $126`: the part up to the result's relation, and how many
     tokens were read."""
     n, at = len(tokens), i + 1
+    sign = _PRODUCTS[word]
+    joints = _JOINTS[sign]
     while at < n and at < i + 3 and tokens[at].text in _THE:
         at += 1
     if at >= n or tokens[at].kind != NUM:
         return None
     first = tokens[at]
     at += 1
-    while at < n and tokens[at].kind == WORD and tokens[at].text != "by" and at < i + 6:
+    while at < n and tokens[at].kind == WORD and tokens[at].text not in joints and at < i + 6:
         at += 1
-    if at + 1 >= n or tokens[at].text != "by" or tokens[at + 1].kind != NUM:
+    if at + 1 >= n or tokens[at].text not in joints or tokens[at + 1].kind != NUM:
         return None
     by, second = tokens[at], tokens[at + 1]
     at += 2
     end = at
     while at < n and at < end + 6 and (tokens[at].kind == WORD or tokens[at].text == ","):
         if tokens[at].text in _RESULTS and at + 1 < n and tokens[at + 1].kind == NUM:
-            operator = Token(OP, _PRODUCTS[word], by.start, by.end, None, SAID)
-            return [first, operator, second, Token(REL, "is", tokens[at].start, tokens[at].end)], at + 1 - i
+            operator = Token(OP, "+" if sign == "-" else sign, by.start, by.end, None, SAID)
+            minus = [Token(OP, "-", first.start, first.start)] if sign == "-" else []
+            return [*minus, first, operator, second, Token(REL, "is", tokens[at].start, tokens[at].end)], at + 1 - i
         at += 1
     return None
 

@@ -26,6 +26,7 @@ from everystep.verify.ambiguity import (
 )
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
+from everystep.verify.conventions import as_division, as_points, is_foreign, uses_comma
 from everystep.verify.markup import Plain, plain_text
 from everystep.verify.measures import compounds, mixed, wrong_conversion
 from everystep.verify.reader import Side
@@ -45,8 +46,10 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
     Never raises; bounded in time: at most `MAX_TEXT` characters, `MAX_TOKENS` tokens and `MAX_CHECKS` claims
     are examined, from the beginning.
     """
-    work = _Work(Sources(question))
-    lines = _read(trace)
+    texts = [question, *(step.text for step in trace.steps)]
+    foreign, comma = is_foreign(texts), uses_comma(texts)
+    work = _Work(Sources(as_points(question) if comma else question))
+    lines = _read(trace, comma, foreign)
     work.digits = tells_digits(question) or any(tells_digits(line.plain.text) for line in lines)
     work.percents = "%" in question or "percent" in question
     letters = set().union(*(unknowns(line.tokens) for line in lines)) if lines else set()
@@ -77,7 +80,7 @@ class _Line(NamedTuple):
         return self.raw[start:stop], (self.offset + start, self.offset + stop)
 
 
-def _read(trace: Trace) -> list[_Line]:
+def _read(trace: Trace, comma: bool, foreign: bool) -> list[_Line]:
     """The steps that can hold a claim, as tokens; no more than the limits allow."""
     lines: list[_Line] = []
     budget, left = MAX_TEXT, MAX_TOKENS
@@ -85,7 +88,8 @@ def _read(trace: Trace) -> list[_Line]:
         text = step.text if len(step.text) <= budget else step.text[:budget]
         budget -= len(text)
         if any(c in text for c in "=≈<>≥≤≠≅≃~\\＝") or _may_speak(text):
-            plain = plain_text(text)
+            written = as_points(text) if comma else text
+            plain = plain_text(as_division(written) if foreign else written)
             tokens = tokenize(plain.text, left)
             left -= len(tokens)
             lines.append(_Line(number, tokens, plain, text, step.start))
@@ -97,7 +101,7 @@ def _read(trace: Trace) -> list[_Line]:
 def _may_speak(text: str) -> bool:
     """Whether a step without a relation sign can hold a claim in words."""
     return any(c.isdigit() for c in text) and any(
-        w in text for w in (" is ", " equal", " makes ", " gives ", " are ", " from ")
+        w in text for w in (" is ", " equal", " makes ", " gives ", " are ", " from ", " get ", " leaves ")
     )
 
 
@@ -119,6 +123,7 @@ class _Work:
     reused: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
     by_names: dict[tuple[int, int], set[str]] = field(default_factory=dict)  # false claims: the symbols used
+    rounded: set[Number] = field(default_factory=set)  # results that were rounded
     pending: str = ""  # the name that was given a calculation last, with no result yet
     digits: bool = False  # last digits or remainders are spoken of
     percents: bool = False
@@ -134,12 +139,15 @@ def _check_step(work: _Work, line: _Line) -> None:
         _spell(tokens, work.spelling)
     name: str | None = None
     before: Number | None = None
+    later: tuple[str, Number] | None = None  # a name that its own calculation uses keeps its value to the end of it
     work.sources.enter(tokens)
     relations = sum(t.kind == REL for t in tokens)
     for link in links(tokens, work.names):
         if len(work.checks) >= MAX_CHECKS:
             return
         if link.first:
+            if later is not None:
+                work.names[later[0]], later = later[1], None
             name, before = link.name, work.names.get(link.name) if link.name else None
         right = link.right
         value = evaluate(expression(tokens, right, work.names), work.names)
@@ -156,7 +164,7 @@ def _check_step(work: _Work, line: _Line) -> None:
                 work.sources.derive(value)
         if before is not None and right.lo > 2 and tokens[right.lo - 3].text == "or":
             name = None  # `x = 3 or x = -3`
-        if name is not None and value is not None and not right.soft:
+        if name is not None and value is not None and not right.soft and later is None:
             if _is_symbol(name) and on_trial(line.plain.text, tokens[max(0, right.lo - 2)].start):
                 work.unsure.add(name)
             if link.name and before is not None and before != value and _is_symbol(name):
@@ -168,6 +176,9 @@ def _check_step(work: _Work, line: _Line) -> None:
                 work.false += 1
                 work.flags.append(Flag(Finding.FALSE_CLAIM, number, f"{claim}: {reason}"))
             work.pending = name if right.operators else ""
+            if any(t.text == name for t in tokens[right.lo : right.hi]):
+                later = name, value
+                continue
             if name not in work.names:
                 _define(work, line, name, right)
             elif work.names[name] != value:
@@ -179,6 +190,8 @@ def _check_step(work: _Work, line: _Line) -> None:
                     work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
                     work.reused.add(name)
                 before = None
+    if later is not None:
+        work.names[later[0]] = later[1]
     if relations > 0:
         work.sources.state(tokens)
         if len(work.algebra) < MAX_ALGEBRA:
@@ -367,6 +380,8 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         work.flags.append(Flag(finding, number, f"{claim}: {found.reason}"))
     elif units := mixed(tokens, left):
         work.flags.append(Flag(Finding.UNIT, number, f"{claim}: {units}"))
+    if found.reason == "rounded":
+        work.rounded.add(found.right)
     if relation in ("=", "≈"):
         work.sources.derive(found.right)
         work.sources.derive(found.left)
@@ -391,11 +406,11 @@ def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
         return why
     if link.relation not in ("=", "≈") or found.left is None or found.right is None or found.left == found.right:
         return ""
-    if work.digits and not found.side.operators and is_last_digit(text, found.left, found.right):
+    if work.digits and not found.side.operators and is_last_digit(found.left, found.right):
         return "the last digit"
     if found.right == found.left * 100 and abs(found.left) <= 1 and work.percents:
         return "in percent"
-    if is_carried(tokens, link.left, found.right, work.names):
+    if is_carried(tokens, link.left, found.right, work.names, work.rounded):
         return "within the rounding of its numbers"
     lefts = [found.left, *readings(tokens, link.left, work.names)]
     rights = [found.right, *readings(tokens, found.side, work.names)]

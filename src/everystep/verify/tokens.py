@@ -42,12 +42,12 @@ class Token(NamedTuple):
     sign: str = ""
 
 
-_DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
+_DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:'\d{3})+(?!\d)|[1-9]\d?(?:,\d\d)+,\d{3}(?!\d)|\d+"
 _PATTERN = re.compile(
     rf"""
     (?P<blank>\ +)
-  | (?=[\d.\\$€£¢%U¼½¾⅓⅔])
-    (?P<currency>(?:\\?[$€£¢%]|USD\s)\s?(?=\.?\d))?
+  | (?=[\d.\\$€£¢%URIEC¼½¾⅓⅔])
+    (?P<currency>(?:\\?[$€£¢%]|(?<![A-Za-z])(?:USD\s|R\$|Rs\.?|INR\s|EUR\s|CHF\s))\s?(?=\.?\d))?
     (?:
       (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
     | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)
@@ -59,7 +59,7 @@ _PATTERN = re.compile(
     | (?P<number>(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?P<exponent>[eE][-+]?\d{{1,3}}(?![\w.]))?
     )
     (?P<broken>,\d+(?!,?\d))?
-    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|(?(currency)k\b(?!-)|(?!)))?
+    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|[万萬亿億]|(?(currency)k\b(?!-)|(?!)))?
     (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
     (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥;⇒(]|[-−<>]\s*\d)))?
@@ -77,7 +77,7 @@ _PATTERN = re.compile(
   | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\ ?[a-z\d(+*/=×-])
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |°[CF]?|[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
-  | (?P<space>[^\S\n]+|\n[ \t]{{0,8}}&?(?=\s?[=≈])|&(?=\s?[=≈≤≥<>])
+  | (?P<space>[^\S\n]+|(?:\n[ \t]{{0,8}}){{1,3}}&?(?=\s?[=≈])|&(?=\s?[=≈≤≥<>])
       |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff`]+)
   | (?P<mark>.)
     """,
@@ -85,6 +85,7 @@ _PATTERN = re.compile(
 )
 _POWER_AFTER = re.compile(r"\s*[-−]?\s*[\d(]")
 SCALE = {"hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALE |= {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 _VULGAR = {
     "¼": Fraction(1, 4),
     "½": Fraction(1, 2),
@@ -196,11 +197,15 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
     of algebra wherever they occur."""
     found = set()
     for i, token in enumerate(tokens):
-        if token.kind != WORD or len(token.text) != 1 or token.text in "aI":
+        if token.kind != WORD or len(token.text) != 1 or not "A" <= token.text <= "z" or token.text in "_I":
             continue
         before = tokens[i - 1].kind if i else MARK
         after = tokens[i + 1].kind if i + 1 < len(tokens) else MARK
-        if before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
+        if token.text == "a" and not (before in (OP, OPEN, REL, MARK) and after in (OP, CLOSE, REL)):
+            continue
+        if token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL):
+            found.add(token.text)
+        elif before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
             found.add(token.text)
         elif after == REL and (before in (MARK, OPEN) or (i and tokens[i - 1].text.lower() in _OPENING)):
             found.add(token.text)
@@ -253,6 +258,7 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
     currency = m.group("currency")
     suffix = m.group("suffix")
     sign = currency.strip("\\ ")[:1] if currency else ""
+    sign = sign if sign in "$€£¢%" else ""
     value: Number | None
     if m.group("clock"):
         return Token(WORD, m.group(), start, end)  # times of day are read, but not computed with
@@ -262,7 +268,7 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
         elif m.group("broken"):
             value = _decimal(f"0.{m.group('broken')[1:]}")  # a decimal comma
         else:
-            digits = plain.replace(",", "")
+            digits = plain.replace(",", "").replace("'", "")
             value = int(digits) if digits.isascii() and digits.isdigit() else _decimal(digits)
             if (power := m.group("exponent")) and value is not None:
                 value = _times_ten(value, int(power[1:]))
