@@ -26,7 +26,7 @@ _TRIAL = re.compile(
 _CONDITION = re.compile(
     r"\b(?:if|suppose|supposing|assume|assuming|try|trying|unless|whether|impossible|would|wouldn't|could|not|never|isn't"
     r"|doesn't|cannot|can't|wrong|incorrect|incorrectly|mistakenly|mistake|instead of|rather than|want|wants|need|require"
-    r"|requires|wrote|written|remainder|digits?|mod|must|should|satisfy|satisfies|such that|makes? sure)\b|n't\b",
+    r"|requires|wrote|written|must|should|satisfy|satisfies|such that|makes? sure)\b|n't\b",
     re.IGNORECASE,
 )
 _TRIED = re.compile(
@@ -47,6 +47,7 @@ _DIGIT = re.compile(
     r"\b(?:units?'?s?|ones|last|final|unit)\s+(?:\w+\s+)?digits?\b|\bmod(?:ulo)?\b|≡|\bends? (?:in|with)\b|\bbase\b",
     re.I,
 )
+_OF_DIGITS = re.compile(r"\b(?:remainder|digits?)\b[^.;,]{0,20}\b(?:of|when|in)\s*$", re.IGNORECASE)
 _CLOCK = {"am", "pm", "a.m", "p.m", "o'clock", "AM", "PM"}
 
 
@@ -56,7 +57,7 @@ def on_trial(text: str, start: int) -> bool:
     return _TRIAL.search(_CLAUSE.split(before)[-1]) is not None
 
 
-def context(text: str, tokens: Sequence[Token], left: Side, right: Side) -> str:
+def context(text: str, tokens: Sequence[Token], left: Side, right: Side, spoken: bool = False) -> str:
     """Why a claim is not put forward as true by the words around it: a condition, a trial, a denial, a
     correction; or nothing."""
     begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
@@ -64,8 +65,11 @@ def context(text: str, tokens: Sequence[Token], left: Side, right: Side) -> str:
     if _CORRECTION.match(after):
         return CORRECTED
     before = text[max(0, begin - 160) : begin]
-    if _CONDITION.search(_CLAUSE.split(before)[-1]):
+    clause = _CLAUSE.split(before)[-1]
+    if (condition := _CONDITION.search(clause)) and not (spoken and condition.group().lower() == "if"):
         return "a condition or a denial"
+    if _OF_DIGITS.search(before):
+        return "a digit or remainder of it is meant"
     if not left.operators and _TRIED.search(before):
         return "a trial"
     denied = _DENIED.search(after)

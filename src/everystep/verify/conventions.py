@@ -10,14 +10,15 @@ import re
 from collections.abc import Sequence
 
 _NUMBER = re.compile(r"(?<![\d.,])\d+(?:[.,]\d+)+(?![\d])")
-_ENGLISH = re.compile(r"\b(?:the|is|of|are|with|has|each|per|so|and|we|total)\b", re.IGNORECASE)
-_OTHER = re.compile(
-    r"\b(?:der|die|das|und|ist|sind|er|sie|wir|es|den|dem|ein|eine|einen|für|pro|insgesamt|also|beträgt|kostet|jeder|mit|von|im"
-    r"|le|la|les|des|du|est|et|une|un|donc|il|elle|coûte|pour|di|che|del|della|costa|totale|ogni|quindi|el|los|las|por|una"
-    r"|cuesta|hay|tiene|o|os|preço|custa|cada|são|het|een|van|en|zijn|er|dus|kost|og|på|det|af|til|koster|är|och|kr|der"
-    r"|razem|jest|kosztuje|zł|her|toplam|bir|öder|mỗi|được|là|kuna|jumla|i)\b|[а-яё]{3}",
-    re.IGNORECASE,
+_ENGLISH = frozenset("the are with has each and this cost costs they she".split())
+_OTHER = frozenset(
+    ("der die das und sie nach zahlt ist sind er wir es den dem ein eine einen für pro insgesamt also beträgt "
+     "kostet jeder mit von im le la les des du est et une un donc il elle coûte pour di che del della costa totale "
+     "ogni quindi el los las por una cuesta hay tiene os preço custa cada são het een van en zijn dus kost og på "
+     "det af til koster är och kr de razem jest kosztuje zł her toplam bir öder mỗi được là kuna jumla ").split()
 )
+_WORD = re.compile(r"[^\W\d_]+")
+_CYRILLIC = re.compile("[а-яё]{3}")
 _SWAP = str.maketrans(".,", ",.")
 _COLON = re.compile(r"(?<=[\d)€]) : (?=[\d(])")
 
@@ -25,13 +26,17 @@ _COLON = re.compile(r"(?<=[\d)€]) : (?=[\d(])")
 def is_foreign(texts: Sequence[str]) -> bool:
     """Whether a text is in a language, other than English, that may write a decimal comma or divide by a colon."""
     text = " ".join(texts)[:4000]
-    other = {m.group().lower() for m in _OTHER.finditer(text)}
-    return len(other) > 1 and len(other) > len({m.group().lower() for m in _ENGLISH.finditer(text)})
+    if " the " in text:
+        return False
+    words = set(_WORD.findall(text.lower()))
+    return len(words & _OTHER) + (_CYRILLIC.search(text) is not None) > len(words & _ENGLISH)
 
 
 def uses_comma(texts: Sequence[str]) -> bool:
     """Whether the numbers of a text have a decimal comma. A text in English has none; in others a group of three
     digits after a point (`43.200`) is read with what else is written in it."""
+    if any(" the " in text for text in texts):
+        return False
     commas = points = groups = 0
     for text in texts:
         for m in _NUMBER.finditer(text):
@@ -50,7 +55,7 @@ def uses_comma(texts: Sequence[str]) -> bool:
                 groups += signs[0] == "."
     if points or not (commas or groups):
         return False
-    return is_foreign(texts) or (commas > 1 and _ENGLISH.search(" ".join(texts)) is None and "\\" not in "".join(texts))
+    return is_foreign(texts) or (commas > 1 and _ENGLISH.isdisjoint(_WORD.findall(" ".join(texts).lower())) and "\\" not in "".join(texts))
 
 
 def as_points(text: str) -> str:

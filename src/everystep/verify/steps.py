@@ -124,6 +124,7 @@ class _Work:
     changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
     by_names: dict[tuple[int, int], set[str]] = field(default_factory=dict)  # false claims: the symbols used
     rounded: set[Number] = field(default_factory=set)  # results that were rounded
+    bound: tuple[int, str] | None = None  # the symbol that was given a value last, and in which step: it holds next
     pending: str = ""  # the name that was given a calculation last, with no result yet
     digits: bool = False  # last digits or remainders are spoken of
     percents: bool = False
@@ -176,6 +177,9 @@ def _check_step(work: _Work, line: _Line) -> None:
                 work.false += 1
                 work.flags.append(Flag(Finding.FALSE_CLAIM, number, f"{claim}: {reason}"))
             work.pending = name if right.operators else ""
+            if link.name and _is_symbol(name):
+                after = tokens[right.hi].text if right.hi < len(tokens) else ""
+                work.bound = (number, name) if after in (".", ",", ":") else None
             if any(t.text == name for t in tokens[right.lo : right.hi]):
                 later = name, value
                 continue
@@ -226,6 +230,8 @@ def _substitute(work: _Work) -> None:
     met: set[str] = set()
     for line in work.algebra:
         tokens, number = line.tokens, line.number
+        if not any(t.text in solved for t in tokens):
+            continue
         for link in links(tokens, solved):
             left, right = link.left, link.right
             if link.name is not None or len(work.checks) >= MAX_CHECKS:
@@ -265,6 +271,7 @@ def _compare_sides(work: _Work) -> None:
     for line in work.algebra:
         tokens = line.tokens
         letters = {t.text for t in tokens if t.sign == VAR}
+        letters = {x for x in letters if sum(t.text == x for t in tokens) > 1} if len(letters) < 5 else set()
         for link in links(tokens, dict.fromkeys(letters, 1)) if letters else ():
             inside = {t.text for t in (*tokens[link.left.lo : link.left.hi], *tokens[link.right.lo : link.right.hi])}
             if len(used := inside & letters) != 1 or len(work.checks) >= MAX_CHECKS:
@@ -364,9 +371,11 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
     if not found.holds and symbols:
-        if any(_has_other_roots(tokens, side) for side in (left, right)):
-            return None
-        work.by_names[span] = symbols
+        if not (work.bound and work.bound[0] == number and symbols == {work.bound[1]} and _is_nonzero(tokens, right)):
+            if any(_has_other_roots(tokens, side) for side in (left, right)):
+                return None
+            work.by_names[span] = symbols
+    work.bound = None
     value = None
     if relation in ("=", "≈"):
         value = show(found.right if right.operators and not left.operators else found.left)
@@ -392,6 +401,10 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     return right
 
 
+def _is_nonzero(tokens: Sequence[Token], side: Side) -> bool:
+    return side.hi - side.lo == 1 and bool(tokens[side.lo].value)
+
+
 def _has_other_roots(tokens: Sequence[Token], side: Side) -> bool:
     """Whether a side is a symbol alone or has one under a power: an equation that its value need not solve."""
     inside = tokens[side.lo : side.hi]
@@ -402,7 +415,7 @@ def _has_other_roots(tokens: Sequence[Token], side: Side) -> bool:
 def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
     """Why a claim that does not hold is not called false, or nothing."""
     tokens, text = line.tokens, line.plain.text
-    if link.relation != "!=" and (why := context(text, tokens, link.left, found.side)):
+    if link.relation != "!=" and (why := context(text, tokens, link.left, found.side, link.spoken)):
         return why
     if link.relation not in ("=", "≈") or found.left is None or found.right is None or found.left == found.right:
         return ""

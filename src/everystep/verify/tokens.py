@@ -203,7 +203,10 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
         after = tokens[i + 1].kind if i + 1 < len(tokens) else MARK
         if token.text == "a" and not (before in (OP, OPEN, REL, MARK) and after in (OP, CLOSE, REL)):
             continue
-        if token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL):
+        glued = before in (NUM, CLOSE) and tokens[i - 1].end == token.start
+        if glued and after == REL and not find_units(token.text):
+            found.add(token.text)  # `7k = 21`
+        elif token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL):
             found.add(token.text)
         elif before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
             found.add(token.text)
