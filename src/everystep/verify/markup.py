@@ -16,7 +16,8 @@ import re
 import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from fractions import Fraction
+
+from everystep.verify.numbers import repeating
 from math import comb
 
 ODD = "\ue000"  # something that is not computed
@@ -351,8 +352,7 @@ class _Scanner:
         if digits is None or before is None or not self.pieces[-1][2]:
             return None
         period, whole, part = digits.group(1) or digits.group(2), before.group(1) or "0", before.group(2)
-        value = Fraction(int(whole + part), 10 ** len(part))
-        value += Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(part))
+        value = repeating(whole, part, period)
         taken = len(before.group())
         start, stop, _ = self.pieces.pop()
         self.starts.pop()

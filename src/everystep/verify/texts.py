@@ -284,6 +284,8 @@ def same_text(answer: str, gold: str, aliases: Sequence[str] = ()) -> str | None
     target = normal(gold)
     for i, candidate in enumerate((answer, core(answer))):
         said = normal(candidate)
+        if said.startswith("-") != target.startswith("-"):
+            continue  # `-even` is not `even`
         if said and said == target:
             return "equal" if i == 0 else "equal without the words around it"
         for alias in aliases:
