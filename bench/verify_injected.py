@@ -5,8 +5,8 @@
 One result is changed, the steps after it stay as they were. Found means that `check` calls a claim of that
 step false; a false claim anywhere else of that row is counted too. In GSM8K (train) any noted equation with
 an operator can be hit, where its result stands behind its note. AQuA's rationales have no notes: there, any
-number behind an `=` whose left side has digits and an operator, once for all of them, and once for those
-that are plain arithmetic and true before the change.
+number behind an `=` whose left side has digits and an operator: those that are plain arithmetic and true
+before the change, the same in MathQA's spelling (lower case, blanks around every sign), and all of them.
 """
 
 import argparse
@@ -123,11 +123,16 @@ def into_gsm8k(path: Path, rng: random.Random) -> Iterator[Injected]:
             yield Injected(question, steps, i + 1, f"{lines[i][lo:hi]} to {other}")
 
 
-def into_aqua(path: Path, rng: random.Random, plain: bool) -> Iterator[Injected]:
+def spaced(line: str) -> str:
+    """A line as MathQA spells it."""
+    return re.sub(r"\s*([^\w\s.,]|(?<!\d)[.,]|[.,](?!\d))\s*", r" \1 ", line.lower()).strip()
+
+
+def into_aqua(path: Path, rng: random.Random, plain: bool, mathqa: bool) -> Iterator[Injected]:
     """One result changed in each rationale that has one; with `plain` only of true plain arithmetic."""
     for text in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(text)
-        lines = [x for x in row["trace"].split("\n") if x.strip()]
+        lines = [spaced(x) if mathqa else x for x in row["trace"].split("\n") if x.strip()]
         places = []
         for i, line in enumerate(lines):
             for m in RESULT.finditer(line):
@@ -157,7 +162,7 @@ def report(name: str, given: list[Injected], show: int) -> None:
             shown += 1
             print(f"  not found ({injected.change}): {injected.steps[injected.step - 1]!r}")
     n = len(given)
-    print(f"{name:34s} found {at} of {n} = {at / n:.1%}, as the first {first / n:.1%}, any FALSE {anywhere / n:.1%}")
+    print(f"{name:36s} found {at} of {n} = {at / n:.1%}, as the first {first / n:.1%}, any FALSE {anywhere / n:.1%}")
 
 
 def main() -> None:
@@ -173,9 +178,13 @@ def main() -> None:
     else:
         print("GSM8K is not there: left out")
     if args.aqua.is_file():
-        for plain, name in ((True, "AQuA, plain true arithmetic"), (False, "AQuA, any result")):
-            given = [x for k in range(4) for x in into_aqua(args.aqua, random.Random(args.seed + k), plain)]
-            report(name, given, args.show)
+        for name, plain, mathqa in (
+            ("AQuA, plain true arithmetic", True, False),
+            ("AQuA, the same in MathQA's spelling", True, True),
+            ("AQuA, any result", False, False),
+        ):
+            seeds = (random.Random(args.seed + k) for k in range(4))
+            report(name, [x for rng in seeds for x in into_aqua(args.aqua, rng, plain, mathqa)], args.show)
     else:
         print("AQuA is not there: left out")
 

@@ -82,7 +82,8 @@ def literals(text: str) -> list[set[Fraction]]:
 
 def equations(line: str) -> list[str]:
     """The noted equations of a line that have an operator."""
-    return [n for n in NOTE.findall(line) if "=" in n and re.search(r"[-+*/]", western(n).rpartition("=")[0][1:])]
+    notes = [n for n in NOTE.findall(line) if "=" in n and "{" not in n]  # braces: a template that is not filled in
+    return [n for n in notes if re.search(r"[-+*/]", western(n).rpartition("=")[0][1:])]
 
 
 def found(equation: str, checks: list[Check]) -> bool:

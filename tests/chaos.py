@@ -163,22 +163,22 @@ def main() -> int:
         print(f"without interruption: {seconds:.0f} s; a checkpoint takes {cost:.3f} s of a step", flush=True)
         print(f"at one in 30 minutes that is {share:.4%} of the time", flush=True)
         print(f"from start to the first new step: {resume(where / 'resumed'):.1f} s", flush=True)
-        kills, where_killed, legs = 0, dict[str, int](), 0
+        kills, where_killed, sessions = 0, dict[str, int](), 0
         round_ = 0
         while kills < chosen.kills and round_ < 10 * chosen.kills:
-            folder = where / f"broken-{legs}"
+            folder = where / f"broken-{sessions}"
             round_ += 1
             how = signal.SIGTERM if rng.random() < 0.2 else signal.SIGKILL
             code = interrupt(folder, rng.uniform(4, max(30, seconds / 3)), how)
             if code is None:  # came to its end: compare, and begin another
                 found = differences(whole, folder)
                 print(
-                    f"run {legs} is done after {kills} interruptions in all: {found or 'the same'}",
+                    f"run {sessions} is done after {kills} interruptions in all: {found or 'the same'}",
                     flush=True,
                 )
                 if found:
                     return 1
-                legs += 1
+                sessions += 1
                 continue
             if code not in (-how, STOPPED):
                 print(f"exit code {code} after {how.name}", flush=True)
@@ -186,8 +186,8 @@ def main() -> int:
             kills += 1
             where_killed[stage(folder)] = where_killed.get(stage(folder), 0) + 1
             print(f"{how.name} in {stage(folder)}", flush=True)
-        finish(where / f"broken-{legs}")
-        found = differences(whole, where / f"broken-{legs}")
+        finish(where / f"broken-{sessions}")
+        found = differences(whole, where / f"broken-{sessions}")
         print(f"{kills} interruptions, by stage {where_killed}: {found or 'all runs ended the same'}")
         return 1 if found else 0
 

@@ -19,16 +19,16 @@ class ScriptedSampler:
     script: Mapping[str, str] | Callable[[Prompt, int], str]
     asked: list[tuple[tuple[Prompt, ...], int, Sampling]] = field(default_factory=list)
 
-    def sample(self, prompts: Sequence[Prompt], n: int, how: Sampling) -> list[list[Completion]]:
-        self.asked.append((tuple(prompts), n, how))
-        return [[self._one(prompt, sample, how) for sample in range(n)] for prompt in prompts]
+    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
+        self.asked.append((tuple(prompts), n, sampling))
+        return [[self._one(prompt, sample, sampling) for sample in range(n)] for prompt in prompts]
 
-    def _one(self, prompt: Prompt, sample: int, how: Sampling) -> Completion:
+    def _one(self, prompt: Prompt, sample: int, sampling: Sampling) -> Completion:
         text = self.script(prompt, sample) if callable(self.script) else self.script[prompt.task_id]
-        end = len(text) < how.max_tokens
-        text = text[: how.max_tokens]
+        end = len(text) < sampling.max_tokens
+        text = text[: sampling.max_tokens]
         tokens = tuple(ord(c) for c in text) + ((0,) if end else ())
-        logprobs = None if how.temperature == 0 else tuple(-0.5 for _ in tokens)
+        logprobs = None if sampling.temperature == 0 else tuple(-0.5 for _ in tokens)
         return Completion(prompt.task_id, sample, text, tokens, logprobs, Stop.END if end else Stop.LENGTH)
 
 

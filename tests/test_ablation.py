@@ -18,8 +18,8 @@ import pytest
 from rich.console import Console
 
 import run_fixtures
-from everystep.cli.ablation import ablate, minutes_left, plan
 from everystep.cli import app as cli
+from everystep.cli.ablation import ablate, minutes_left, plan
 from everystep.core.files import RunError, read_jsonl
 from everystep.core.recipe import Grpo, load
 from everystep.core.record import Record
@@ -473,7 +473,7 @@ def test_two_at_once_are_refused(tmp_path: Path, child: Path) -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end and not ((place.root / "begun").exists() and len(begun(place)) == 3):
             time.sleep(0.05)
-        with pytest.raises(ValueError, match="another process works on this ablation"):
+        with pytest.raises(ValueError, match="is working on this ablation"):
             told(small, child, "well")
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -103,7 +103,7 @@ def test_sources_keep_their_shares_whatever_their_difficulty() -> None:
 
 @pytest.mark.parametrize("how", ["difficulty", "even"])
 def test_a_step_never_holds_a_task_twice(how: str) -> None:
-    d = draws({"worked": make(30)}, how=how)
+    d = draws({"worked": make(30)}, mode=how)
     for step in range(20):
         taken: set[str] = set()
         for round_ in range(3):
@@ -172,6 +172,6 @@ def test_draws_depend_on_seed_step_and_round_and_not_on_the_order_of_the_tasks()
 
 
 def test_even_draws_see_every_task_once_before_any_twice() -> None:
-    d = draws({"worked": make(40)}, how="even")
+    d = draws({"worked": make(40)}, mode="even")
     drawn = play(d, lambda t: 1.0, 5)
     assert len({t.id for step in drawn for t in step}) == 40

@@ -13,7 +13,7 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from everystep.model.lora import adapter
 from everystep.model.mesh import device_mesh, place
-from everystep.model.workers import Lanes
+from everystep.model.workers import Workers
 from everystep.train.checkpoint import CheckpointError
 from everystep.train.engine import keep_base, restore, snapshot
 from everystep.train.optimizer import adapter_optimizer
@@ -106,20 +106,20 @@ def test_a_micro_batch_in_parts_is_the_whole_one(count: int) -> None:
     tokens = np.concatenate([np.pad(rows[0], gap, constant_values=tokenizer().pad), rows[1]])
     whole = Batch(jnp.asarray(tokens), jnp.asarray(np.concatenate([np.pad(weights[0], gap), weights[1]])))
 
-    def after(batch: Any, side_by_side: Lanes) -> tuple[dict[str, np.ndarray], list[float]]:
+    def after(batch: Any, side_by_side: Workers) -> tuple[dict[str, np.ndarray], list[float]]:
         out, losses = trainer(lora(seed=4, layers=2)), list[float]()
         keep_base(out, lambda: RATE, Ledger(), side_by_side)
         out._post_process_train_step = lambda aux: losses.append(sum(float(part["loss"]) for part in aux))
         out.train([batch] * 2, skip_jit=True)
         return snapshot(out), losses
 
-    (one, one_losses), (two, two_losses) = after(whole, Lanes(1)), after(parts, Lanes(count))
+    (one, one_losses), (two, two_losses) = after(whole, Workers(1)), after(parts, Workers(count))
     np.testing.assert_allclose(one_losses, two_losses, rtol=1e-5)
     assert len(two_losses) == 2
     for name in one:
         np.testing.assert_allclose(two[name], one[name], atol=1e-4, err_msg=name)
     if count > 1:
-        again, _ = after(parts, Lanes(1))
+        again, _ = after(parts, Workers(1))
         assert all(np.array_equal(again[name], two[name]) for name in again)
 
 

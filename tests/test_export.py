@@ -24,7 +24,7 @@ from tunix.models.gemma3 import model as stock
 from tunix.models.gemma3.params_safetensors import create_model_from_safe_tensors
 from tunix.sft.checkpoint_manager import CheckpointManager
 
-from everystep.cli.export import exports
+from everystep.cli.app import app
 from everystep.core.files import read_json
 from everystep.core.run import Run, read_run
 from everystep.core.types import Prompt
@@ -382,7 +382,7 @@ def test_what_a_user_gets_wrong_is_one_line(base: Path, made: tuple[Run, Path, d
     assert sorted(p.as_posix() for p in made[1].rglob("*")) == before
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="no run is here"):
-        exports(args=[str(tmp_path)], standalone_mode=False)
+        app(args=["export", str(tmp_path)], standalone_mode=False)
 
 
 CHILD = """
@@ -445,7 +445,7 @@ def test_one_export_at_a_time(base: Path, tmp_path: Path) -> None:
     out.mkdir()
     with open(out / ".lock", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another process is exporting there"):
+        with pytest.raises(ValueError, match="is exporting there"):
             export(recipe_on(base), run, out, QUIET)
     assert (out / ".lock").exists()
 
@@ -455,7 +455,7 @@ def test_the_verb_exports_a_run(base: Path, tmp_path: Path, capsys: pytest.Captu
     half = run.export / "sft" / ".peft.partial" / "adapter_model.safetensors"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"what a killed process has left")
-    exports(args=[str(run.root), "--format", "peft", "--json"], standalone_mode=False)
+    app(args=["export", str(run.root), "--format", "peft", "--json"], standalone_mode=False)
     said = json.loads(capsys.readouterr().out)
     assert said["peft"]["stage"] == "sft" and (run.export / "sft" / "peft" / "README.md").is_file()
     assert [p.name for p in (run.export / "sft").iterdir()] == ["peft"]

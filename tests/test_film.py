@@ -533,5 +533,5 @@ def test_without_ffmpeg_one_line_says_what_to_install(plain: Run) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "pip install 'everystep[video]'" in done.stderr
+    assert done.stderr.count("\n") == 1 and "pip install 'imageio-ffmpeg" in done.stderr
     assert not (plain.root / "video").exists()

@@ -28,7 +28,7 @@ from everystep.train.checkpoint import Checkpoints
 from everystep.train.groups import Groups, advantages, parted, refilled, sample_groups, spare, step_seed
 from everystep.train.grpo import grpo
 from everystep.train.loss import LOSS, Examples, policy_loss, reference
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 from everystep.verify.grade import grade
 from model_fixtures import INSTRUCTION, TUNIX, logprobs, lora, tasks, tokenizer
 
@@ -129,12 +129,12 @@ class Watched:
 
     def __init__(self, how: Grpo = HOW, seed: int = 0, weights: Mix | None = None, folder: Path | None = None):
         self.draws = draws(how, seed)
-        leg = None
+        session = None
         if folder is not None:
             extra = lambda: ({}, self.draws.state())  # noqa: E731
-            leg = Leg(3, how.warmup, Checkpoints(folder, {}), stop=lambda: "asked", extra=extra)
-            if leg.resumed:
-                self.draws.go_on(leg.resumed.arrays)
+            session = StageSession(3, how.warmup, Checkpoints(folder, {}), stop=lambda: "asked", extra=extra)
+            if session.resumed:
+                self.draws.go_on(session.resumed.arrays)
         self.model = lora(seed=8, moved=True, layers=2)
         self.before = adapter(self.model)
         self.steps: list[tuple[int, dict[str, float], list[Graded], list[Score]]] = []
@@ -157,7 +157,7 @@ class Watched:
                 seed,
                 INSTRUCTION,
                 lambda *seen: self.steps.append(seen),
-                leg,
+                session,
             )
         except Stopped:
             pass

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,23 @@ def test_its_recipe_is_there() -> None:
     named: dict[str, str] = {}
     exec("".join(parameters["source"]), named)
     assert load(ROOT.parent / named["RECIPE"].replace("everystep", ROOT.name, 1)).name == "gemma3_1b"
+
+
+def test_what_it_installs_is_this_project(tmp_path: Path) -> None:
+    """pip's dry run of the install cell as it is written, in a folder that holds a clone: a bare name would be
+    looked up on the index, where it may be anybody's."""
+    subprocess.run(["git", "clone", "-q", "--depth", "1", ROOT.as_uri(), tmp_path / "everystep"], check=True)
+    named: dict[str, str] = {}
+    exec("".join(next(c for c in cells("code") if c["metadata"].get("tags") == ["parameters"])["source"]), named)
+    (line,) = [line for c in cells("code") for line in c["source"] if line.startswith("%pip install")]
+    asked = shlex.split(line.removeprefix("%pip ").replace("{REPOSITORY}", named["REPOSITORY"]))
+    command = [sys.executable, "-m", "pip", *asked, "--dry-run", "--no-deps", "--ignore-installed", "--report", "-"]
+    command += ["--no-build-isolation", "--disable-pip-version-check"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["install"]
+    assert found["metadata"]["name"] == "everystep"
+    assert found["download_info"] == {"url": (tmp_path / "everystep").as_uri(), "dir_info": {}}
 
 
 @pytest.mark.slow

@@ -186,13 +186,12 @@ def test_changes_are_single_ones_that_training_would_take() -> None:
 
 def test_what_is_assumed_of_training_and_decoding_is_so() -> None:
     from everystep.forecast import work
-    from everystep.model import chunk, decode
-    from everystep.model import kv_cache as past
+    from everystep.model import chunk, decode, kv_cache
     from everystep.train import grpo
 
     assert (work.CHUNK, work.FEWEST) == (chunk.CHUNK, decode._FEWEST)
     assert work.PADDED == decode._PROMPT_BUCKET == grpo._BUCKET
-    assert [work.room(n) for n in range(1, 3000)] == [past.room(n) for n in range(1, 3000)]
+    assert [work.room(n) for n in range(1, 3000)] == [kv_cache.room(n) for n in range(1, 3000)]
     assert [work.bucket(n) for n in range(1, 300)] == [decode._bucket(n) for n in range(1, 300)]
     for prompts, micro, group, chips in ((8, None, 4, 8), (8, 2, 8, 8), (16, 4, 4, 2), (6, 3, 2, 3)):
         how = Grpo(prompts=prompts, micro_prompts=micro, group=group)

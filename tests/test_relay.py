@@ -7,7 +7,7 @@ import pytest
 
 from everystep.core.files import RunError, write_json
 from everystep.core.recipe import load
-from everystep.core.relay import add_leg, carry_on, legs
+from everystep.core.relay import add_session, carry_on, sessions
 from everystep.core.run import open_run
 
 RECIPE = load("recipes/tiny.yaml")
@@ -18,7 +18,7 @@ def a_run(root: Path) -> Path:
         write_json(run.data / "gold.json", {"a": 1})
         write_json(run.checkpoints("sft") / "steps" / "x.json", [1, 2])
         (run.data / ".half.json.partial").write_text("{")
-        add_leg(run, {"commit": "1"})
+        add_session(run, {"commit": "1"})
     return root
 
 
@@ -34,11 +34,11 @@ def test_the_copy_is_the_run_without_what_is_half_done(tmp_path: Path) -> None:
     assert copied == {k: v for k, v in before.items() if "partial" not in k and k != ".lock"}
     assert contents(source) == before
     with open_run(tmp_path / "deep" / "b", RECIPE) as run:
-        add_leg(run, {"commit": "2"})
-        assert [(row["leg"], row["commit"]) for row in legs(run)] == [(1, "1"), (2, "2")]
+        add_session(run, {"commit": "2"})
+        assert [(row["session"], row["commit"]) for row in sessions(run)] == [(1, "1"), (2, "2")]
     assert not carry_on(source, tmp_path / "deep" / "b")  # given again: the copy goes on
     with open_run(tmp_path / "deep" / "b", RECIPE) as run:
-        assert len(legs(run)) == 2
+        assert len(sessions(run)) == 2
 
 
 def test_a_read_only_source_gives_a_copy_that_can_be_written(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from everystep.core.types import Stopped
 from everystep.model.lora import adapter
 from everystep.train.checkpoint import Checkpoints
 from everystep.train.sft import Example, batches, examples, loss, padded_lengths, planned_steps, sft
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 from model_fixtures import INSTRUCTION, TUNIX, logits, lora, tasks, tokenizer
 
 pytestmark = TUNIX
@@ -134,11 +134,11 @@ def test_planned_steps(count: int, epochs: float, batch: int, accumulate: int, s
 
 
 def train(
-    how: Sft, data: list[Example], dev: list[Example] | None = None, leg: Leg | None = None
+    how: Sft, data: list[Example], dev: list[Example] | None = None, session: StageSession | None = None
 ) -> tuple[dict, list[tuple[int, dict]]]:
     model, seen = lora(seed=3, layers=2), []
     with contextlib.suppress(Stopped):
-        sft(model, tokenizer(), data, dev or [], how, 0, lambda k, values: seen.append((k, values)), leg)
+        sft(model, tokenizer(), data, dev or [], how, 0, lambda k, values: seen.append((k, values)), session)
     return adapter(model), seen
 
 
@@ -150,12 +150,12 @@ def test_a_run_that_is_left_and_gone_on_with_is_the_straight_run_bit_by_bit(tmp_
     straight, seen = train(how, data, data[:4])
     planned = planned_steps(len(data), how)
 
-    def leg() -> Leg:
-        return Leg(planned, how.warmup, Checkpoints(tmp_path, {}), stop=lambda: "asked")
+    def session() -> StageSession:
+        return StageSession(planned, how.warmup, Checkpoints(tmp_path, {}), stop=lambda: "asked")
 
     parts: list[tuple[int, dict]] = []
     for _ in range(planned):
-        last, some = train(how, data, data[:4], leg())
+        last, some = train(how, data, data[:4], session())
         assert len(some) == 1
         parts += some
     assert parts == seen and all(np.array_equal(last[k], straight[k]) for k in straight)

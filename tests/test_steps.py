@@ -47,6 +47,18 @@ def test_every_kind(case: dict) -> None:
     assert claim_cases.fault(case) is None
 
 
+PAIRS = [("(", ")"), ("{", "}"), ("（", "）"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\left", r"\right"), ("<b>", "</b>")]
+
+
+def test_a_claim_holds_no_stray_markup() -> None:
+    """What is opened in a claim is closed in it: brackets, emphasis, code, formulas."""
+    lines = [json.dumps({"id": 0, "question": "", "steps": case["steps"]}) for case in claim_cases.rows()]
+    every = {c["claim"] for row in check_file(lines) for c in row["checks"]}
+    open_pairs = [c for c in every for a, b in PAIRS if c.count(a) != c.count(b)]
+    open_marks = [c for c in every for mark in ("**", "__", "~~", "`") if c.count(mark) % 2]
+    assert (open_pairs, open_marks) == ([], [])
+
+
 def chains() -> tuple[list[dict], list[dict]]:
     given_rows = rows("chains.jsonl")
     return given_rows, list(check_file(json.dumps(r) for r in given_rows))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from everystep.core.relay import legs
+from everystep.core.relay import sessions
 from everystep.evaluate.changes import arms, jobs, read_ablation
 from everystep.evaluate.results import Place
 
@@ -83,10 +83,10 @@ def test_a_miniature_ablation_survives_kills_and_a_change_that_fails(tmp_path: P
 
     # What was shared was done once, and says so.
     run = place.run(whole)
-    assert len([leg for leg in legs(place.run(shared))]) == 2  # before the kill and after it
+    assert len([session for session in sessions(place.run(shared))]) == 2  # before the kill and after it
     assert run.done("sft") == {**(place.run(shared).done("sft") or {}), "from": shared.label}
     assert run.adapter("sft").read_bytes() == place.run(shared).adapter("sft").read_bytes()
-    assert legs(run)[0]["shares"] == shared.label
+    assert sessions(run)[0]["shares"] == shared.label
 
     # GRPO without SFT has no such stage anywhere, and everything copes with that.
     no_sft = place.run(next(a.job for a in own if a.change == "no_sft" and a.seed == 0))

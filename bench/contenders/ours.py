@@ -23,7 +23,7 @@ from everystep.model.sampler import Policy, policy
 from everystep.score.mix import mix_of
 from everystep.train.grpo import grpo
 from everystep.train.sft import Example, sft
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 
 NEVER = 10**9  # steps of a training that is left when it has been measured
 
@@ -80,7 +80,7 @@ def grpo_step(spec: Spec) -> Once:
         temperature=spec["temperature"],
         max_tokens=spec["max_tokens"],
     )
-    draws = Draws({"dev": tasks}, {"dev": 1.0}, how.prompts, how.group, seed=0, how="even")
+    draws = Draws({"dev": tasks}, {"dev": 1.0}, how.prompts, how.group, seed=0, mode="even")
 
     def run(pause: Callable[[Done], None]) -> None:
         def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: object) -> None:
@@ -89,7 +89,7 @@ def grpo_step(spec: Spec) -> Once:
             pause(done)
 
         mix = mix_of(RewardMix(preset="verified"))
-        grpo(model, base.tokenizer, draws, how, mix, 0, "none", on_step, Leg(how.steps))
+        grpo(model, base.tokenizer, draws, how, mix, 0, "none", on_step, StageSession(how.steps))
 
     return stepped(run)
 

@@ -14,31 +14,33 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from everystep.core.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from everystep.core.files import append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
 from everystep.core.provenance import provenance
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import Record, read_record, record, task_row
-from everystep.core.relay import add_leg
-from everystep.core.run import TEST, Run
+from everystep.core.relay import add_session
+from everystep.core.run import TEST, Run, stages_of
 from everystep.core.types import Graded
+from everystep.data.corpus import tokenizer_lines
 from everystep.data.prepare import prepare as prepare_data
 from everystep.evaluate.harness import gold_bound, paired, require_gold, summarise
 from everystep.evaluate.table import stage_table
 from everystep.forecast.preflight import preflight
-from everystep.model.io.load import device, load
+from everystep.model.io.load import device, load, save
+from everystep.model.tiny import fresh, tiny_config
+from everystep.model.tokenizer import load_tokenizer, train_tokenizer
 from everystep.score.judge import score_judged
 from everystep.score.mix import mix_of
 from everystep.ship.export import export_stage
 from everystep.show.preflight import findings as preflight_table
 from everystep.show.screen import Screen
-from everystep.train.metrics import require
+from everystep.train.metrics import metrics, require
 from everystep.train.policies import evaluate_on, judge_of, load_policy, tasks_of
+from everystep.train.pretrain import pretrain as train_base
 from everystep.train.selfmade import self_made
 from everystep.train.session import Session
 from everystep.train.stages import grpo
 from everystep.train.stages import sft as train_sft
-
-STAGES = ("base", "sft", "grpo")
 
 
 def run_all(recipe: Recipe, run: Run, session: Session, screen: Screen, command: Sequence[str] = ()) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def run_all(recipe: Recipe, run: Run, session: Session, screen: Screen, command:
     look_ahead(recipe, run, session, screen)
     if run.done("report") is None:
         here = provenance(device(), {}, command)
-        add_leg(run, {k: here[k] for k in ("everystep", "commit", "changes", "python", "device", "command")})
+        add_session(run, {k: here[k] for k in ("everystep", "commit", "changes", "python", "device", "command")})
     session.pause()
     prepare(recipe, run, screen, command)
     for stage in stages_of(recipe):
@@ -68,11 +70,6 @@ def run_all(recipe: Recipe, run: Run, session: Session, screen: Screen, command:
         f"{run.summary.relative_to(run.root)}"
     )
     return summary
-
-
-def stages_of(recipe: Recipe) -> tuple[str, ...]:
-    """The stages that a recipe's model goes through, the base included."""
-    return STAGES if recipe.grpo.start == "sft" else ("base", "grpo")
 
 
 def look_ahead(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
@@ -214,3 +211,48 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
 
 
 TRAINING = {"sft": sft, "grpo": grpo}
+
+
+def pretrain(recipe: Recipe, run: Run, session: Session, screen: Screen, command: Sequence[str] = ()) -> dict[str, Any]:
+    """Train a tiny base from nothing: tokenizer, weights and card in `export/`. Returns the card's numbers.
+
+    Raises ValueError where the recipe has no `pretrain` section.
+    """
+    if recipe.pretrain is None:
+        raise ValueError(f"recipe {recipe.name}: has no section 'pretrain'; see recipes/tiny_base.yaml")
+    if done := run.done("export"):
+        return done
+    screen.stage("pretrain")
+    config = recipe.pretrain
+    serialized = train_tokenizer(tokenizer_lines(recipe.seed), config.vocabulary)
+    run.export.mkdir(parents=True, exist_ok=True)
+    write_bytes(run.export / "tokenizer.model", serialized)
+    tokenizer = load_tokenizer(run.export)
+    write_json(run.provenance, provenance(device(), {}, command))
+    stage_session = session.open_stage("pretrain", config.steps, recipe, run, screen)
+    seen: dict[str, float] = {}
+    with (
+        metrics(run.metrics("pretrain"), stage_session.start, recipe.log) as log,
+        screen.progress("pretrain", config.steps, stage_session.start) as advance,
+    ):
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            seen.update(values)
+            if values:
+                log.log(step, values)
+            advance(1, " ".join(f"{k} {v:.3f}" for k, v in seen.items()))
+
+        model = fresh(tiny_config(tokenizer.size), recipe.seed)
+        trained = train_base(model, tokenizer, config, recipe.seed, on_step, stage_session)
+    save(trained, serialized, run.export)
+    card = {
+        "steps": config.steps,
+        "tokens": config.steps * config.batch * config.length,
+        "seed": recipe.seed,
+        "minutes": round(stage_session.minutes, 1),
+        "held_out_loss": round(seen["held_out_loss"], 4),
+        "recipe": recipe.name,
+    }
+    run.mark_done("export", card)
+    screen.say(f"{run.export}: model, tokenizer, config; use it as model.name")
+    return card

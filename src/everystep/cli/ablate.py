@@ -1,6 +1,4 @@
-"""The verb `ablate`. It is part of the command line (`cli/app.py` takes it in); whatever is heavy is imported
-inside it.
-"""
+"""`ablate`: named changes to a recipe over several seeds."""
 
 import os
 import sys
@@ -20,10 +18,7 @@ if TYPE_CHECKING:
     from everystep.evaluate.results import Place
     from everystep.show.screen import Screen
 
-ablations = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@ablations.command()
 def ablate(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="e.g. recipes/ablations/tiny.yaml")],
     folder: Annotated[Path | None, typer.Option("--dir", help="its folder [runs/ablations/<name>]")] = None,

@@ -5,7 +5,6 @@ What a run does is in `cli/ablation_run.py`; here only processes are begun and w
 nothing with it. All state is the ledger and the run directories: the same call again goes on.
 """
 
-import fcntl
 import os
 import subprocess
 import time
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from everystep.cli.process import INTERRUPTED, STOPPED
+from everystep.core.files import take_lock
 from everystep.core.run import TEST
 from everystep.core.types import Stopped
 from everystep.evaluate.ablation import DONE, FAILED, Row, failed_row, newest
@@ -220,14 +220,9 @@ def _shares(at_once: int) -> list[set[int]]:
 @contextmanager
 def _locked(place: Place) -> Iterator[None]:
     place.root.mkdir(parents=True, exist_ok=True)
-    lock = os.open(place.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = take_lock(place.root, "working on this ablation")
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{place.root}: another process works on this ablation; wait for it or stop it") from None
-        except OSError:  # a file system without locks
-            pass
         yield
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)

@@ -16,7 +16,7 @@ from everystep.core.files import read_jsonl, write_bytes
 from everystep.core.provenance import provenance, without_places
 from everystep.core.recipe import identity, resolve
 from everystep.core.record import read_record
-from everystep.core.relay import add_leg
+from everystep.core.relay import add_session
 from everystep.core.run import TEST, Run, open_run
 from everystep.core.types import Stopped
 from everystep.evaluate.ablation import DONE, done_row, failed_row, outcome
@@ -75,7 +75,7 @@ def _stages(job: Job, run: Run, place: Place, session: Session, screen: Screen, 
     last = f"evaluate/{TEST}/{job.stages[-1]}"
     if run.done(last) is None:
         from_ = None if job.shares is None else place.run(job.shares).root.name
-        add_leg(run, {**about, "shares": from_})
+        add_session(run, {**about, "shares": from_})
     session.pause()
     prepare(job.recipe, run, screen, about["command"])
     if job.shares is not None:

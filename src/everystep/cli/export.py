@@ -1,7 +1,4 @@
-"""The verb `export`: what a run has learned, as files that others read.
-
-It is part of the command line (`cli/app.py` takes it in); whatever is heavy is imported inside.
-"""
+"""The verb `export`: what a run has learned, as files that others read."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +7,7 @@ import typer
 
 from everystep.cli.options import AsJson, Debug, Quiet, print_json
 
-exports = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@exports.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="the directory of a run")],
     stage: Annotated[str | None, typer.Option("--stage", help="sft or grpo [the last there is]")] = None,

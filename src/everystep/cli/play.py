@@ -1,7 +1,4 @@
-"""The verb `play`: models and runs named on the command line, opened and put on the playground's page.
-
-It is part of the command line (`cli/app.py` takes it in); whatever is heavy is imported inside.
-"""
+"""The verb `play`: models and runs named on the command line, opened and put on the playground's page."""
 
 import importlib.util
 import os
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from everystep.cli.options import Debug, Quiet
+from everystep.core.extras import install_hint
 
 if TYPE_CHECKING:
     from everystep.core.run import Run
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from everystep.show.play_ask import Model
     from everystep.show.play_records import Book
 
-player = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 EXAMPLES = 6
 _SHORT = 170  # characters of a question that is an example
@@ -44,7 +41,6 @@ class Opened:
     tasks: "list[Task]"
 
 
-@player.command()
 def play(
     targets: Targets = None,
     host: Annotated[str, typer.Option("--host", help="who may come: 0.0.0.0 is everybody")] = "127.0.0.1",
@@ -60,7 +56,7 @@ def play(
     Of a run it takes base, SFT and GRPO, side by side. Ctrl-C ends it.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise ValueError("the playground needs gradio, which is not installed: pip install 'everystep[play]'")
+        raise ValueError(f"the playground needs gradio, which is not installed: {install_hint('play')}")
     from everystep.cli.process import asked_to_stop, set_up_jax
 
     set_up_jax()
@@ -130,6 +126,7 @@ def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     """The policies of a run share its base's weights and compiled programs."""
     from everystep.core.files import read_json
     from everystep.core.recipe import validate
+    from everystep.core.run import TRAINED
     from everystep.model.lora import add_lora, load_adapter, set_adapter
     from everystep.model.sampler import Policy
     from everystep.show.play_ask import open_model
@@ -141,7 +138,7 @@ def _open_run(run: "Run", label: str, prefix: str) -> Opened:
         raise ValueError(f"{run.root}: is no run with stages; give its model, {run.export}")
     base = load_policy(recipe, run, "base")
     models = [open_model(f"{prefix}base", base.stream, recipe.model.prompt)]
-    for stage in ("sft", "grpo"):
+    for stage in TRAINED:
         if not run.adapter(stage).is_file():
             continue
         model = add_lora(base.model, recipe.model.lora.rank, recipe.model.lora.alpha, None)
@@ -171,8 +168,8 @@ def _warm(models: "Sequence[Model]", known: "Sequence[Task]") -> None:
 
     def warm() -> None:
         for temperature in (0.0, 1.0):
-            how = Sampling(temperature, max_tokens=Limits().usual)
-            for _ in ask(models, known[0], 1, how, _PATIENT):
+            sampling = Sampling(temperature, max_tokens=Limits().usual)
+            for _ in ask(models, known[0], 1, sampling, _PATIENT):
                 pass
 
     if known:

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from types import FrameType
+
+from everystep.core.files import cache_folder
 
 GONE = (
     "another process of this run has ended; end the rest and start all of them again with the same commands, "
@@ -23,10 +24,9 @@ STOPPED = 75  # the exit code of a run that was left in good order; the system's
 
 def set_up_jax() -> None:
     """What must be in the environment before JAX is imported; what the user has set stays."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "everystep" / "jax"
     defaults = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_COMPILATION_CACHE_DIR": str(cache_folder("jax")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -1,7 +1,4 @@
-"""The verb `push`: an exported model, published where others find it, behind an explicit word.
-
-It is part of the command line (`cli/app.py` takes it in); whatever is heavy is imported inside.
-"""
+"""The verb `push`: an exported model, published where others find it, behind an explicit word."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,10 +10,7 @@ from everystep.cli.process import end_when_interrupted
 
 _PATIENCE = 10.0  # seconds that a library has to let go of a connection
 
-pushes = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-@pushes.command()
 def push(
     place: Annotated[str, typer.Argument(metavar="hf|kaggle", help="where it goes")],
     source: Annotated[Path, typer.Argument(metavar="RUN|FOLDER", help="a run with exports, or one export")],

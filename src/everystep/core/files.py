@@ -4,6 +4,7 @@ that damage is named by its place.
 JSON, JSON lines and plain bytes; which files there are is the run directory's business (`core/run.py`).
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +14,35 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"  # in the name of a file that is being written
+LOCK = ".lock"  # of a folder that one process at a time may write
 
 
 class RunError(ValueError):
     """A run directory that cannot be used; the message is one clear line."""
+
+
+def take_lock(folder: Path, doing: str) -> int | None:
+    """Lock a folder against other processes until the returned descriptor is closed; None where the file system
+    has no locks. Raises RunError, with the other process's id and what it is `doing`, where it is locked."""
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        os.close(lock)
+        who = f"another process ({owner})" if owner else "another process"
+        raise RunError(f"{folder}: {who} is {doing}; wait for it or stop it") from None
+    except OSError:  # some network file systems have no locks: better no lock than no run
+        os.close(lock)
+        return None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def cache_folder(name: str) -> Path:
+    """Where a cache of that name lies, below the user's cache directory; it need not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "everystep" / name
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -38,14 +38,14 @@ def carry_on(source: Path, root: Path) -> bool:
     return True
 
 
-def add_leg(run: Run, about: dict[str, Any]) -> None:
+def add_session(run: Run, about: dict[str, Any]) -> None:
     """Note that a session begins to work on the run."""
-    append_jsonl(run.legs, [{"leg": len(legs(run)) + 1, **about}])
+    append_jsonl(run.sessions, [{"session": len(sessions(run)) + 1, **about}])
 
 
-def legs(run: Run) -> list[dict[str, Any]]:
-    """What `add_leg` was told of every session, in order."""
-    return read_jsonl(run.legs)[0] if run.legs.exists() else []
+def sessions(run: Run) -> list[dict[str, Any]]:
+    """What `add_session` was told of every session, in order."""
+    return read_jsonl(run.sessions)[0] if run.sessions.exists() else []
 
 
 def _not_the_runs(folder: str, names: list[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 It knows nothing about what the stages compute; how a graded completion becomes a row is in `core/record.py`.
 
-    recipe.yaml  recipe.json  provenance.json  legs.jsonl  preflight.json
+    recipe.yaml  recipe.json  provenance.json  sessions.jsonl  preflight.json
     data/  self/{probe,samples,outcomes,traces}.jsonl  self/table.json
     sft/metrics.jsonl  grpo/metrics.jsonl  grpo/records/*.jsonl  checkpoints/<stage>/
     evaluate/<set>/<stage>/{records.jsonl,summary.json}  evaluate/summary.json  export/  report/index.html
@@ -10,7 +10,6 @@ It knows nothing about what the stages compute; how a graded completion becomes 
 A stage's folder gets its `done.json` last.
 """
 
-import fcntl
 import json
 import os
 import re
@@ -20,11 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from everystep.core.files import PARTIAL, RunError, read_json, write_json, write_text
+from everystep.core.files import LOCK, PARTIAL, RunError, read_json, take_lock, write_json, write_text
 from everystep.core.recipe import Recipe, resolve
 
 TEST = "test"  # the name of the evaluation set in a run directory
-_LOCK = ".lock"
+STAGES = ("base", "sft", "grpo")  # what is evaluated, in the order in which a run comes to it
+TRAINED = STAGES[1:]  # the stages that leave an adapter
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -51,9 +51,9 @@ class Run:
         return self.root / "provenance.json"
 
     @property
-    def legs(self) -> Path:
+    def sessions(self) -> Path:
         """One row for every session that worked on the run."""
-        return self.root / "legs.jsonl"
+        return self.root / "sessions.jsonl"
 
     @property
     def preflight(self) -> Path:
@@ -167,6 +167,11 @@ class Run:
         self.close()
 
 
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """The stages that a recipe's model goes through, the base included."""
+    return STAGES if recipe.grpo.start == "sft" else ("base", "grpo")
+
+
 def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:
     """Create a run directory for a recipe, or resume the one that is there; locked for writing.
 
@@ -184,12 +189,12 @@ def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:
     elif (
         not run.recipe_resolved.exists()
         and run.root.is_dir()
-        and any(p.name != _LOCK and PARTIAL not in p.name for p in run.root.iterdir())
+        and any(p.name != LOCK and PARTIAL not in p.name for p in run.root.iterdir())
     ):
         raise RunError(f"{root}: holds files but no recipe.json, so it is no run; give another --dir")
     try:
         run.root.mkdir(parents=True, exist_ok=True)
-        run = Run(run.root, _take_lock(run.root))
+        run = Run(run.root, take_lock(run.root, "writing this run"))
     except OSError as error:
         raise RunError(f"{root}: cannot be written ({error.strerror}); give another --dir") from None
     if not _begun(run):
@@ -205,7 +210,7 @@ def _begun(run: Run) -> bool:
         return False
     read_json(run.recipe_resolved)  # a damaged one is an error, not an invitation
     own = {run.recipe_given, run.recipe_resolved, run.preflight}  # a red preflight is there to be mended
-    return any(p not in own and p.name != _LOCK and PARTIAL not in p.name for p in run.root.rglob("*") if p.is_file())
+    return any(p not in own and p.name != LOCK and PARTIAL not in p.name for p in run.root.rglob("*") if p.is_file())
 
 
 def read_run(root: str | Path) -> Run:
@@ -232,20 +237,3 @@ def _flat(tree: Any, path: str = "") -> dict[str, Any]:
         return {path: tree}
     rows = [_flat(v, f"{path}.{k}" if path else str(k)) for k, v in tree.items()]
     return {k: v for row in rows for k, v in row.items()}
-
-
-def _take_lock(root: Path) -> int | None:
-    lock = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-        os.close(lock)
-        who = f"another process ({owner})" if owner else "another process"
-        raise RunError(f"{root}: {who} is writing this run; wait for it or stop it") from None
-    except OSError:  # some network file systems have no locks: better no lock than no run
-        os.close(lock)
-        return None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock

@@ -270,7 +270,7 @@ Reward = Callable[[Graded], float | None]
 class Sampler(Protocol):
     """Whatever can answer prompts: a policy, an endpoint, a script."""
 
-    def sample(self, prompts: Sequence[Prompt], n: int, how: Sampling) -> list[list[Completion]]:
+    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, /) -> list[list[Completion]]:
         """`n` completions for each prompt, in the prompts' order."""
         ...
 
@@ -282,9 +282,10 @@ class FlowingSampler(Sampler, Protocol):
     def flow(
         self,
         prompts: Sequence[Prompt],
-        how: Sampling,
+        sampling: Sampling,
         at_once: int,
         on_done: Callable[[list[Completion]], None],
+        /,
     ) -> None:
         """One completion for each prompt, given to `on_done` as they are done, in any order; `at_once`
         prompts are answered side by side. What `on_done` raises ends it."""

@@ -40,9 +40,9 @@ class Draws:
         prompts: int,
         group: int,
         seed: int,
-        how: Literal["even", "difficulty"] = "difficulty",
+        mode: Literal["even", "difficulty"] = "difficulty",
     ):
-        self.how, self.prompts, self.group, self.seed = how, prompts, group, seed
+        self.mode, self.prompts, self.group, self.seed = mode, prompts, group, seed
         self.order = mixture(train, shares, prompts, seed)
         self.spare = mixture(train, shares, prompts, seed + 1)
         rows = sorted(((t, source) for source, tasks in train.items() for t in tasks), key=lambda r: r[0].id)
@@ -64,7 +64,7 @@ class Draws:
     def draw(self, step: int, round_: int, count: int, taken: Collection[str] = ()) -> list[Task]:
         """`count` tasks for a step (from 0): round 0 is the step's own, later ones refill it. Those whose ids
         are `taken` are left out; fewer come back where the training data have no more."""
-        if self.how == "even" or count > len(self.tasks):
+        if self.mode == "even" or count > len(self.tasks):
             batch = self.order.batch(step) if round_ == 0 else self.spare.batch(step * _ROUNDS + round_ - 1)
             return [task for task in batch if task.id not in taken][:count]
         weight = self.mixed(step) ** 2  # in proportion alone, easy tasks would crowd out what can be learned

@@ -75,8 +75,8 @@ def enabled(data: Data) -> list[str]:
 
 def draws(recipe: Recipe, train: dict[str, list[Task]]) -> Draws:
     """What GRPO draws its tasks from, as the recipe says."""
-    shares, how = {name: getattr(recipe.data, name).weight for name in train}, recipe.grpo
-    return Draws(train, shares, how.prompts, how.group, recipe.seed, how.draw)
+    shares, config = {name: getattr(recipe.data, name).weight for name in train}, recipe.grpo
+    return Draws(train, shares, config.prompts, config.group, recipe.seed, config.draw)
 
 
 def training_mixture(recipe: Recipe, train: dict[str, list[Task]], size: int, seed: int) -> Mixture:

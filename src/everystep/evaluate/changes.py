@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from everystep.core.recipe import Recipe, load, resolve, validate
+from everystep.core.run import STAGES, stages_of
 from everystep.core.strict import Part, RecipeError, read_tree, validated
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -107,8 +108,8 @@ class Job:
     def stages(self) -> tuple[str, ...]:
         """What the run goes through."""
         if self.shares is None:
-            return ("base", "sft")
-        return ("base", "sft", "grpo") if self.recipe.grpo.start == "sft" else ("base", "grpo")
+            return STAGES[:2]
+        return stages_of(self.recipe)
 
 
 def read_ablation(path: str | Path) -> Ablation:

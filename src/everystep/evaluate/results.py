@@ -32,10 +32,6 @@ class Place:
     def ledger(self) -> Path:
         return self.root / "ledger.jsonl"
 
-    @property
-    def lock(self) -> Path:
-        return self.root / ".lock"
-
     def run(self, job: Job) -> Run:
         """The run of a job, there or not. One that was begun under another label is still the same run."""
         folder = self.root / "runs"

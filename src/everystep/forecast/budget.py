@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from everystep.core.recipe import Recipe
+from everystep.core.run import stages_of
 from everystep.forecast.findings import Finding, amber, green, red
 from everystep.forecast.measured import Memory, Pace, Samples, Storage
 from everystep.forecast.rates import dead_share, refill_draws
@@ -34,19 +35,19 @@ def hours(
     stretch = 1.0
     if samples is not None and not samples.ready and gold:
         stretch = max(1.0, math.fsum(gold) / len(gold) / max(1.0, math.fsum(samples.lengths) / len(samples.lengths)))
-    how, parts = recipe.grpo, {"data": 0.0 if "data" in done else prepared}
-    if recipe.sft.data == "self" and how.start == "sft" and not {"self", "sft", "grpo"} & done:
+    config, parts = recipe.grpo, {"data": 0.0 if "data" in done else prepared}
+    if recipe.sft.data == "self" and config.start == "sft" and not {"self", "sft", "grpo"} & done:
         own = recipe.sft.self_made
         asked = min(own.tasks, counts["sft"])
         parts["self"] = (own.samples * asked + len(own.prompts) * min(own.probe, asked)) * pace.sample
     if pace.sft is not None:
         parts["sft"] = pace.sft.first + pace.sft.each * sft_steps
     if pace.grpo is not None:
-        dead = dead_share(samples.kinds, how.group).value if samples is not None else 1.0
+        dead = dead_share(samples.kinds, config.group).value if samples is not None else 1.0
         refill = pace.rollout * refill_draws(dead, rounds)
-        looks = math.ceil(how.steps / how.eval_every) * min(DEV, counts["dev"]) * pace.sample
-        parts["grpo"] = pace.grpo.first + stretch * (how.steps * (pace.grpo.each + refill) + looks)
-    stages = ("base", "sft", "grpo") if how.start == "sft" else ("base", "grpo")
+        looks = math.ceil(config.steps / config.eval_every) * min(DEV, counts["dev"]) * pace.sample
+        parts["grpo"] = pace.grpo.first + stretch * (config.steps * (pace.grpo.each + refill) + looks)
+    stages = stages_of(recipe)
     left = sum(f"evaluate {stage}" not in done for stage in stages)
     parts["evaluation"] = left * counts["test"] * pace.sample * stretch
     need = math.fsum(parts.values()) / 3600
@@ -64,7 +65,7 @@ def hours(
     if stretch > 1:
         said += f" (times of the base x {stretch:.1f}, for gold is that much longer)"
     if share > TOO_LONG:
-        fit = max(1, int(how.steps / share))
+        fit = max(1, int(config.steps / share))
         return red("hours", said, f"more hours, or fewer steps (grpo.steps about {fit}), or smaller groups", figures)
     if share > TIGHT:
         return amber("hours", said, "tight: the plan and its learning rate will shrink if steps get slower", figures)
@@ -73,19 +74,19 @@ def hours(
 
 def disk(m: Storage, recipe: Recipe, counts: Mapping[str, int], sft_steps: int) -> Finding:
     """Is there room for checkpoints, records, evaluations and export?"""
-    keep, how = recipe.checkpoint, recipe.grpo
+    keep, config = recipe.checkpoint, recipe.grpo
     adapter = m.values * m.itemsize
     masters = 12 * m.values  # float32 masters and two moments
     files = {
         "sft": (adapter + masters + (4 * m.values if recipe.sft.accumulate > 1 else 0), sft_steps),
-        "grpo": (2 * adapter + masters, how.steps),  # the best on dev is in it
+        "grpo": (2 * adapter + masters, config.steps),  # the best on dev is in it
     }
     parts = {
         "checkpoints": sum(
             size * (keep.keep + 1 + (steps // keep.keep_every if keep.keep_every else 0))
             for size, steps in files.values()
         ),
-        "records": m.record * how.steps * how.prompts * how.group,
+        "records": m.record * config.steps * config.prompts * config.group,
         "evaluations": 2 * 3 * m.record * counts["test"],  # twice: while it is made it is there by batches too
         "data": m.task * sum(counts.values()),
         "export": m.base + 2 * adapter,

@@ -39,7 +39,7 @@ from everystep.train.groups import step_seed
 from everystep.train.grpo import grpo
 from everystep.train.loss import reference
 from everystep.train.sft import examples, planned_steps, sft
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 from everystep.verify.grade import grade
 
 STEPS = 3  # of each training stage are made: the first compiles, the faster of the others is the pace
@@ -89,7 +89,7 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
     """Sample, and ask the trainer for the log-probabilities of the same tokens. A fresh adapter is moved
     first (its B is zero, so that it would hide every fault of the adapter's own path), and put back
     afterwards."""
-    kept, how = adapter(policy.model), recipe.grpo
+    kept, config = adapter(policy.model), recipe.grpo
     noise = np.random.default_rng(recipe.seed)
     fresh = all(not kept[name].any() for name in kept if name.endswith("_lora_b"))
     if fresh:
@@ -102,15 +102,17 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
         set_adapter(policy.model, moved)
     try:
         prompts = [prompt(t, recipe.model.prompt) for t in tasks]
-        sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens, seed=step_seed(recipe.seed, 0))
+        sampling = Sampling(
+            temperature=config.temperature, max_tokens=config.max_tokens, seed=step_seed(recipe.seed, 0)
+        )
         rows = [row for group in sampler.sample(prompts, size, sampling) for row in group]
         ids = [policy.tokenizer.encode_prompt(p.text) for p in prompts]
         pad = policy.tokenizer.pad
         left = np.repeat(left_pad(ids, prompt_length(ids), pad), size, axis=0)
-        right = np.full((len(rows), -(-how.max_tokens // 32) * 32), pad, np.int32)
+        right = np.full((len(rows), -(-config.max_tokens // 32) * 32), pad, np.int32)
         for i, row in enumerate(rows):
             right[i, : len(row.tokens)] = row.tokens
-        trained: Any = reference(policy.model, size, pad, how.temperature)
+        trained: Any = reference(policy.model, size, pad, config.temperature)
         parts = [fetch(trained(left[at], right[at])) for at in _parts(len(rows), size, recipe)]
     finally:
         set_adapter(policy.model, kept)
@@ -131,8 +133,8 @@ def noise(sampler: Sampler, tasks: Sequence[Task], recipe: Recipe, size: int) ->
     prompts = [prompt(t, recipe.model.prompt) for t in tasks]
     calls = []
     for step in (0, 0, 1):
-        how = Sampling(temperature=1.0, max_tokens=recipe.grpo.max_tokens, seed=step_seed(recipe.seed, step))
-        calls.append([tuple(row.tokens for row in g) for g in sampler.sample(prompts, size, how)])
+        sampling = Sampling(temperature=1.0, max_tokens=recipe.grpo.max_tokens, seed=step_seed(recipe.seed, step))
+        calls.append([tuple(row.tokens for row in g) for g in sampler.sample(prompts, size, sampling)])
     first, again, other = calls
     return Noise(
         len(prompts),
@@ -152,13 +154,15 @@ def samples(
 ) -> tuple[Samples, float]:
     """`size` completions for each task as GRPO samples them, no more at once than GRPO has; with the seconds
     for one completion (the fastest call, since a first one compiles)."""
-    how, mix = recipe.grpo, unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0})
-    each = max(1, how.prompts * how.group // size)
+    config, mix = recipe.grpo, unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0})
+    each = max(1, config.prompts * config.group // size)
     graded: list[list[Graded]] = []
     pace = float("inf")
     for at in range(0, len(tasks), each):
         some, began = tasks[at : at + each], now()
-        sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens, seed=step_seed(recipe.seed, at))
+        sampling = Sampling(
+            temperature=config.temperature, max_tokens=config.max_tokens, seed=step_seed(recipe.seed, at)
+        )
         groups = sampler.sample([prompt(t, recipe.model.prompt) for t in some], size, sampling)
         pace = min(pace, (now() - began) / (len(some) * size))
         graded += [[grade(t, c) for c in g] for t, g in zip(some, groups, strict=True)]
@@ -169,11 +173,11 @@ def pace(
     policy: Start, tasks: Tasks, recipe: Recipe, done: frozenset[str], sample: float, now: Callable[[], float]
 ) -> Pace:
     """A few real steps of the stages that are still to be done; what they train is thrown away."""
-    how = recipe.grpo.model_copy(update={"refill": False, "steps": max(STEPS, recipe.grpo.steps)})
+    config = recipe.grpo.model_copy(update={"refill": False, "steps": max(STEPS, recipe.grpo.steps)})
     made: dict[str, Steps | None] = {"sft": None, "grpo": None}
-    rollout, stage, apart = sample * how.prompts * how.group, "", None
+    rollout, stage, apart = sample * config.prompts * config.group, "", None
     try:
-        if not {"sft", "grpo"} & done and how.start == "sft" and any(t.solution for t in tasks.sft):
+        if not {"sft", "grpo"} & done and config.start == "sft" and any(t.solution for t in tasks.sft):
             stage, times = "sft", [now()]
             # Where the model will make its traces itself, those that there are stand in for them.
             rows = examples(
@@ -189,7 +193,7 @@ def pace(
                 recipe.sft,
                 recipe.seed,
                 lambda step, values: times.append(now()),
-                Leg(min(STEPS, planned_steps(len(rows), recipe.sft))),
+                StageSession(min(STEPS, planned_steps(len(rows), recipe.sft))),
             )
             made[stage] = _steps(times)
         if "grpo" not in done:
@@ -203,12 +207,12 @@ def pace(
                 policy.model,
                 policy.tokenizer,
                 draws(recipe, tasks.train),
-                how,
+                config,
                 unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0}),
                 recipe.seed,
                 recipe.model.prompt,
                 on_step,
-                Leg(STEPS),
+                StageSession(STEPS),
             )
             made[stage], apart = _steps(times), seen[0]
     except (MemoryError, RuntimeError) as error:

@@ -44,13 +44,13 @@ def beta(recipe: Recipe) -> Finding:
 
 def batches(recipe: Recipe) -> Finding:
     """Can a step be cut into the micro-batches that the recipe asks for?"""
-    how = recipe.grpo
-    micro = how.micro_prompts or how.prompts
-    figures = {"prompts": how.prompts, "group": how.group, "micro_prompts": micro}
-    said = f"{how.prompts} prompts x {how.group} a step, {micro} prompts at a time"
-    if how.prompts % micro:
+    config = recipe.grpo
+    micro = config.micro_prompts or config.prompts
+    figures = {"prompts": config.prompts, "group": config.group, "micro_prompts": micro}
+    said = f"{config.prompts} prompts x {config.group} a step, {micro} prompts at a time"
+    if config.prompts % micro:
         return red("batches", said, "grpo.micro_prompts must divide grpo.prompts", figures)
-    if how.prompts * how.group < 32:
+    if config.prompts * config.group < 32:
         return amber("batches", said, "so few completions make a noisy gradient: 64 and more is usual", figures)
     return green("batches", said, figures)
 

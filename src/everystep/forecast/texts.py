@@ -156,7 +156,7 @@ def prompts_by_stage(tasks: Sequence[Task], tokenizer: Tokenizer, recipe: Recipe
     asked: list[str] = []
     nothing = Decoded(np.array([tokenizer.ends[-1]], np.int32), np.zeros(1, np.float32), True)
 
-    def draw(texts: Sequence[str], n: int, how: Sampling, on_done: OnDone) -> list[list[Decoded]]:
+    def draw(texts: Sequence[str], n: int, sampling: Sampling, on_done: OnDone) -> list[list[Decoded]]:
         asked.extend(texts)
         on_done([(r, nothing) for r in range(len(texts) * n)])
         return [[nothing] * n for _ in texts]
@@ -240,7 +240,7 @@ class _Listener:
     def __init__(self, asked: list[Prompt]):
         self.asked = asked
 
-    def sample(self, prompts: Sequence[Prompt], n: int, how: Sampling) -> list[list[Completion]]:
+    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
         self.asked.extend(prompts)
         return [[Completion(p.task_id, i, "") for i in range(n)] for p in prompts]
 

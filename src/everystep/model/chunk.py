@@ -1,7 +1,7 @@
 """The compiled programs of decoding: the prefill of prompts, and a chunk of decode steps.
 
 What a batch is made of, how long it lives and what is read from it is the host's business (`decode.py`); how
-keys and values are kept is `past.py`.
+keys and values are kept is `kv_cache.py`.
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped
 
 from everystep.model.config import Config
 from everystep.model.gemma import Gemma
-from everystep.model.kv_cache import FAR, KINDS, NEAR, Past, by_kind, flat, size_of
+from everystep.model.kv_cache import GLOBAL, KINDS, SLIDING, KVCache, by_kind, flat, size_of
 from everystep.model.logprobs import attention
 
 CHUNK = 16  # decode steps between two looks of the host
@@ -48,13 +48,13 @@ class Settings:
 
 
 @partial(jax.jit, static_argnames=("graph", "pad"))
-def prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int) -> tuple[Past, Any]:
+def prefill(graph: Structure, state: Any, rows: Int[Array, "rows length"], pad: int) -> tuple[KVCache, Any]:
     """Keys and values of the prompts, and logits of the last token."""
     model = nnx.merge(graph.graph, state)
     positions, mask = attention(rows != pad)
     nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
-    logits, past = model(rows, positions, nothing, mask, decode_only_last_token=True)
-    return by_kind(past, graph.config), logits[:, -1].astype(jnp.float32)
+    logits, kv_cache = model(rows, positions, nothing, mask, decode_only_last_token=True)
+    return by_kind(kv_cache, graph.config), logits[:, -1].astype(jnp.float32)
 
 
 @jax.jit
@@ -69,7 +69,7 @@ def row_keys(seed: Any, prompts: Any, samples: Any) -> Key[Array, "rows"]:
 def chunk(
     graph: Structure,
     state: Any,
-    prompts: Past | None,
+    prompts: KVCache | None,
     carry: Any,
     keys: Key[Array, "rows"],
     shift: Int[Array, "rows"],
@@ -78,24 +78,24 @@ def chunk(
     settings: Settings,
 ) -> tuple[Any, Int[Array, "rows chunk"], Float[Array, "rows chunk"]]:
     """`CHUNK` decode steps: sample from the last logits, run the model on what was sampled. `prompts` are
-    keys and values of which each is read by as many neighbouring rows; without, the past holds them.
+    keys and values of which each is read by as many neighbouring rows; without, the KV cache holds them.
 
-    A step's keys and values are written into the past, from the start of its kind on. A slot's position is
-    the slot plus the row's `shift`, in the near past by as much more as its start is smaller.
+    A step's keys and values are written into the KV cache, from the start of its kind on. A slot's position is
+    the slot plus the row's `shift`, in the sliding KV cache by as much more as its start is smaller.
     """
     ends = jnp.array(settings.ends)
-    past, logits, done = carry
+    kv_cache, logits, done = carry
     key_positions = {}
     for kind in KINDS:
         before = 0 if prompts is None else size_of(prompts[kind])
-        slots = jnp.arange(size_of(past[kind])) + (starts[FAR] - starts[kind])
+        slots = jnp.arange(size_of(kv_cache[kind])) + (starts[GLOBAL] - starts[kind])
         key_positions[kind] = jnp.concatenate([jnp.arange(-before, 0), slots])[None] + shift[:, None]
-    at = {name: starts[kind] for kind in KINDS for name in past[kind]}
+    at = {name: starts[kind] for kind in KINDS for name in kv_cache[kind]}
     shared = {name: [layer] for name, layer in flat(prompts or {}).items()}
 
     def step(carry: Any, t: Int[Array, ""]) -> Any:
         held, logits, done = carry
-        position = starts[FAR] + t + shift
+        position = starts[GLOBAL] + t + shift
         scaled = jax.nn.log_softmax(logits / temperature)
         # Padding is never chosen: whoever reads the row again would take it for no token at all.
         choices = scaled.at[:, settings.pad].set(-jnp.inf)
@@ -105,18 +105,22 @@ def chunk(
         logprob = jnp.take_along_axis(scaled, token[:, None], 1)[:, 0]
         token = jnp.where(done, settings.pad, token)
         done = done | jnp.any(token[:, None] == ends, 1)
-        cache = {name: {"past": shared.get(name, []), "own": layer, "at": at[name] + t} for name, layer in held.items()}
+        cache = {
+            name: {"prefix": shared.get(name, []), "own": layer, "at": at[name] + t} for name, layer in held.items()
+        }
 
         def seen(kind: str) -> Any:
             keys = key_positions[kind]
             return ((keys >= 0) & (keys <= position[:, None]))[:, None, :], keys
 
         model = nnx.merge(graph.graph, state)  # here: qwix writes to modules while it traces them
-        mask, positions = seen(FAR)
-        logits, held = model(token[:, None], position[:, None], cache, mask, key_positions=positions, near=seen(NEAR))
+        mask, positions = seen(GLOBAL)
+        logits, held = model(
+            token[:, None], position[:, None], cache, mask, key_positions=positions, sliding=seen(SLIDING)
+        )
         return (held, logits[:, 0].astype(jnp.float32), done), (token, logprob)
 
-    carry, (tokens, logprobs) = jax.lax.scan(step, (flat(past), logits, done), jnp.arange(CHUNK))
+    carry, (tokens, logprobs) = jax.lax.scan(step, (flat(kv_cache), logits, done), jnp.arange(CHUNK))
     held, logits, done = carry
     return (by_kind(held, graph.config), logits, done), tokens.T, logprobs.T
 

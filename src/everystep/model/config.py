@@ -131,7 +131,7 @@ def _config(raw: dict[str, Any], family: str, dtype: Any) -> Config:
     said = raw.get("layer_types")
     if said is not None and said != [_KINDS[about.pattern[i % len(about.pattern)]] for i in range(count)]:
         raise _Other(f"layer_types that are not those of a {about.title}")
-    near, far, factor = _rope(raw, family)
+    sliding, full, factor = _rope(raw, family)
     caps = [raw.get(f"{k}_logit_softcapping", v) for k, v in zip(("attn", "final"), about.caps, strict=True)]
     scalar, width = float(raw.get("query_pre_attn_scalar", 256)), int(raw["hidden_size"])
     if scalar <= 0 or any(c is not None and float(c) <= 0 for c in caps):
@@ -146,8 +146,8 @@ def _config(raw: dict[str, Any], family: str, dtype: Any) -> Config:
         head_dim=int(raw["head_dim"]),
         num_kv_heads=int(raw["num_key_value_heads"]),
         sliding_window_size=int(raw["sliding_window"]),
-        local_base_frequency=near,
-        global_base_frequency=far,
+        local_base_frequency=sliding,
+        global_base_frequency=full,
         global_scale_factor=factor,
         pattern=about.pattern,
         query_scalar=scalar,
@@ -165,19 +165,19 @@ def _rope(raw: dict[str, Any], family: str) -> tuple[int, int, float]:
     given = raw.get("rope_parameters")  # transformers 5; before, three keys of their own
     if family == "gemma2":
         given = given or {"rope_theta": raw.get("rope_theta", 10_000)} | (raw.get("rope_scaling") or {})
-        near = far = given
+        sliding = full = given
     elif given:
-        near, far = given["sliding_attention"], given["full_attention"]
+        sliding, full = given["sliding_attention"], given["full_attention"]
     else:
-        near = {"rope_theta": raw["rope_local_base_freq"]}
-        far = {"rope_theta": raw["rope_theta"]} | (raw.get("rope_scaling") or {})
-    kind = far.get("rope_type", far.get("type", "default"))
-    if near.get("rope_type", "default") != "default" or kind not in ("default", "linear"):
+        sliding = {"rope_theta": raw["rope_local_base_freq"]}
+        full = {"rope_theta": raw["rope_theta"]} | (raw.get("rope_scaling") or {})
+    kind = full.get("rope_type", full.get("type", "default"))
+    if sliding.get("rope_type", "default") != "default" or kind not in ("default", "linear"):
         raise _Other(f"rope_scaling of type {kind!r}, only 'linear' over global layers is supported")
-    factor = float(far["factor"]) if kind == "linear" else 1.0
+    factor = float(full["factor"]) if kind == "linear" else 1.0
     if factor < 1 or (family == "gemma2" and kind != "default"):
-        raise _Other(f"rope_scaling {far!r}, which no {FAMILIES[family].title} has")
-    return int(near["rope_theta"]), int(far["rope_theta"]), factor
+        raise _Other(f"rope_scaling {full!r}, which no {FAMILIES[family].title} has")
+    return int(sliding["rope_theta"]), int(full["rope_theta"]), factor
 
 
 def config_json(config: Config, dtype: str = "float32") -> dict[str, Any]:

@@ -4,10 +4,10 @@ Each distinct prompt is prefilled once. While a batch holds all samples of all i
 prompt's keys and values where they lie; otherwise those are repeated for each. Decoding runs in compiled
 chunks of `CHUNK` steps. Between chunks the host looks: the batch shrinks to the next smaller bucket, so that
 nothing is computed for rows that are done, or, where more are wanted than are decoded at once, a row that is
-done makes room for one that waits; the past has room for what is held and not for what may come (`past.py`).
+done makes room for one that waits; the KV cache has room for what is held and not for what may come (`kv_cache.py`).
 Batches have 16, 32, 64, … rows, so that few shapes are compiled. A processor decodes several batches side by
 side, one a core, since the small products of decoding do not fill two; and there rows that wait are later
-batches, since rows of one age have a short past, whose reading is what a step costs there. The noise of a row
+batches, since rows of one age have a short KV cache, whose reading is what a step costs there. The noise of a row
 depends on (seed, prompt, sample, position) alone, hence not on its neighbours, on when it got its place, nor
 on the shrinking.
 The compiled programs are `chunk.py`; text, prompts and the engine's interfaces are elsewhere (`sampler.py`,
@@ -32,10 +32,10 @@ from jaxtyping import Array, Float, Int
 from everystep.core.types import Sampling
 from everystep.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
 from everystep.model.kv_cache import (
-    FAR,
+    GLOBAL,
     KINDS,
-    NEAR,
-    Past,
+    SLIDING,
+    KVCache,
     empty,
     inserted,
     joined,
@@ -47,7 +47,7 @@ from everystep.model.kv_cache import (
     taken,
 )
 from everystep.model.mesh import spread_rows
-from everystep.model.workers import LAUNCH, lanes
+from everystep.model.workers import LAUNCH, worker_count
 
 _PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _ALONE_BUCKET = 16  # those of prompts that are read by one row only
@@ -92,7 +92,7 @@ def decode(
     state: Any,
     prompts: Sequence[Sequence[int]],
     n: int,
-    how: Sampling,
+    sampling: Sampling,
     *,
     pad: int,
     ends: tuple[int, ...],
@@ -111,27 +111,27 @@ def decode(
     side by side), while later chunks are computed, in the same order every time. What they raise ends the
     decoding.
     """
-    chunks = -(-how.max_tokens // CHUNK)
+    chunks = -(-sampling.max_tokens // CHUNK)
     wanted = len(prompts) * n
     tokens = np.full((wanted, chunks * CHUNK), pad, np.int32)
     logprobs = np.zeros(tokens.shape, np.float32)
     made = np.zeros(wanted, np.int32)
-    settings = Settings(how.temperature == 0, how.top_k, how.top_p, ends, pad)
+    settings = Settings(sampling.temperature == 0, sampling.top_k, sampling.top_p, ends, pad)
     at_once = min(at_once or wanted, wanted)
-    side = max(1, min(lanes(state), at_once // _FEWEST, len(prompts)))
+    side = max(1, min(worker_count(state), at_once // _FEWEST, len(prompts)))
     refill = jax.default_backend() != "cpu" if refill is None else refill
     together = len(prompts) if refill else max(side, at_once // n)  # prompts whose batches are side by side
     waves = [range(at, min(at + together, len(prompts))) for at in range(0, len(prompts), together)]
     most = at_once // side if refill else None
     queues = [
-        [_Batch(graph, state, prompts, part, n, how.seed, pad, most) for part in parts if part]
-        for parts in ([wave[lane::side] for wave in waves] for lane in range(side))
+        [_Batch(graph, state, prompts, part, n, sampling.seed, pad, most) for part in parts if part]
+        for parts in ([wave[worker::side] for wave in waves] for worker in range(side))
     ]
 
     rows: list[Decoded | None] = [None] * wanted  # those that are done
 
     def row(r: int) -> Decoded:
-        until = min(made[r], how.max_tokens)
+        until = min(made[r], sampling.max_tokens)
         return rows[r] or _cut(tokens[r, :until], logprobs[r, :until], ends)
 
     def so_far() -> list[list[Decoded]]:
@@ -140,10 +140,10 @@ def decode(
     ended = Event()
 
     def run(batches: list[_Batch], found: SimpleQueue[_Turn | None]) -> None:
-        """A lane's batches, one after the other; it waits for nobody."""
+        """A worker's batches, one after the other; it waits for nobody."""
         try:
             while batches and not ended.is_set():
-                turn = batches[0].turn(how.temperature or 1, settings, how.max_tokens)
+                turn = batches[0].turn(sampling.temperature or 1, settings, sampling.max_tokens)
                 if turn is None:
                     del batches[0]
                 else:
@@ -216,8 +216,8 @@ class _Batch:
         # The prompt and the sample that a row's noise is made of.
         self.origin = np.zeros((2, size), np.uint32)
         self.starts: dict[str, int] = dict.fromkeys(KINDS, self.length)
-        self.shared: Past | None = None  # the prompts' past, while neighbouring rows read it together
-        self.past: Past | None = None
+        self.shared: KVCache | None = None  # the prompts' past, while neighbouring rows read it together
+        self.kv_cache: KVCache | None = None
         self.logits: Any = None
         self.done: Any = None
         self.keys: Any = None
@@ -241,7 +241,7 @@ class _Batch:
         """Give places to rows that wait, where enough are free, or shrink; whether any row is left."""
         free = np.flatnonzero(self.rows < 0)
         # All places at first, then always as many at a time: two sizes of a prefill.
-        unit = len(free) if self.past is None else -(-len(self.rows) // _FREE)
+        unit = len(free) if self.kv_cache is None else -(-len(self.rows) // _FREE)
         while (waiting := len(self.wanted) - self.next) and len(free) >= unit:
             self._admit(free[: min(unit, waiting)])
             free = free[unit:]
@@ -253,11 +253,11 @@ class _Batch:
         """Begin to decode a chunk: the ids and log-probabilities by row, and which rows are done. The device
         works on until one of them is read."""
         self._make_room()
-        (self.past, self.logits, self.done), tokens, logprobs = chunk(
+        (self.kv_cache, self.logits, self.done), tokens, logprobs = chunk(
             self.graph,
             self.state,
             self.shared,
-            (self.past, self.logits, self.done),
+            (self.kv_cache, self.logits, self.done),
             self.keys,
             self._spread(self.shift),
             {kind: np.int32(start) for kind, start in self.starts.items()},
@@ -277,15 +277,15 @@ class _Batch:
         distinct = list(dict.fromkeys(r // self.n for r in some))
         which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
         own = [self.prompts[p] for p in distinct]
-        length = self.length if self.past is None else _rounded(max(map(len, own)), _ALONE_BUCKET)
-        past, logits = self._prefilled(own, length, which)
+        length = self.length if self.kv_cache is None else _rounded(max(map(len, own)), _ALONE_BUCKET)
+        kv_cache, logits = self._prefilled(own, length, which)
         at = {p: i for i, p in enumerate(distinct)}
         for place, r in zip(places, some, strict=True):
             p, sample = divmod(r, self.n)
             self.rows[place], self.made[place] = r, 0
-            self.shift[place] = len(self.prompts[p]) - self.starts[FAR]
+            self.shift[place] = len(self.prompts[p]) - self.starts[GLOBAL]
             self.origin[:, place] = zlib.crc32(np.asarray(self.prompts[p], np.int32).tobytes()), sample
-        if self.past is None:
+        if self.kv_cache is None:
             # Spare rows repeat others and are ignored: whatever they hold, they must not be empty.
             index = np.resize([at[r // self.n] for r in some], len(self.rows))
             spare = self.rows < 0
@@ -293,24 +293,24 @@ class _Batch:
             each = len(index) // len(distinct)  # rows to a prompt
             alone = self.next == len(self.wanted)
             if alone and each > 1 and np.array_equal(index, np.repeat(np.arange(len(distinct)), each)):
-                shared = self._spread(taken(past, jnp.arange(len(distinct)), len(which)))
-                past = self._spread({kind: empty(layers, each) for kind, layers in shared.items()})
+                shared = self._spread(taken(kv_cache, jnp.arange(len(distinct)), len(which)))
+                kv_cache = self._spread({kind: empty(layers, each) for kind, layers in shared.items()})
                 self.shared = shared
                 self.starts = dict.fromkeys(KINDS, 0)
                 self.shift = self.shift + np.int32(self.length)
             elif len(index) != len(which) or not np.array_equal(index, which):
-                past = self._spread(taken(past, jnp.asarray(index), len(which)))
+                kv_cache = self._spread(taken(kv_cache, jnp.asarray(index), len(which)))
             logits = self._spread(taken(logits, jnp.asarray(index), len(which)))
-            self.past, self.logits, self.done = past, logits, self._spread(spare)
+            self.kv_cache, self.logits, self.done = kv_cache, logits, self._spread(spare)
         else:
             to = np.resize(places, _bucket(len(places)))  # the spare ones say the same once more
             of = np.resize([at[r // self.n] for r in some], len(to))
             starts = {kind: np.int32(start) for kind, start in self.starts.items()}
-            put = inserted(self.past, self.logits, self.done, past, logits, of, to, starts)
-            self.past, self.logits, self.done = self._spread(put)
+            put = inserted(self.kv_cache, self.logits, self.done, kv_cache, logits, of, to, starts)
+            self.kv_cache, self.logits, self.done = self._spread(put)
         self.keys = self._spread(row_keys(self.seed, *self.origin))
 
-    def _prefilled(self, prompts: Sequence[Sequence[int]], length: int, which: np.ndarray) -> tuple[Past, Any]:
+    def _prefilled(self, prompts: Sequence[Sequence[int]], length: int, which: np.ndarray) -> tuple[KVCache, Any]:
         """Keys and values of these of the prompts, ending at that slot, and the logits of their last token:
         some at a time, each time as many slots as those need."""
         made = []
@@ -318,10 +318,10 @@ class _Batch:
             some = [prompts[i] for i in which[at : at + _PREFILLED]]
             own = length if self.n > 1 else _rounded(max(map(len, some)), _ALONE_BUCKET)
             made.append(prefill(self.graph, self.state, self._spread(left_pad(some, own, self.pad)), self.pad))
-        if len(made) == 1 and size_of(made[0][0][FAR]) == length:
+        if len(made) == 1 and size_of(made[0][0][GLOBAL]) == length:
             return made[0]
-        past, logits = zip(*made, strict=True)
-        return self._spread(stacked(past, length)), self._spread(jnp.concatenate(logits))
+        kv_cache, logits = zip(*made, strict=True)
+        return self._spread(stacked(kv_cache, length)), self._spread(jnp.concatenate(logits))
 
     def _keep(self, bucket: int) -> None:
         """A smaller batch of the rows that are left; its spare rows repeat them and are ignored."""
@@ -329,49 +329,49 @@ class _Batch:
         if not len(live):
             return
         keep = np.resize(live, bucket)
-        self.past = self._join(keep)
+        self.kv_cache = self._join(keep)
         tree = taken((self.logits, self.done, self.keys), jnp.asarray(keep), len(self.rows))
         self.logits, self.done, self.keys = self._spread(tree)
         self.rows, self.made = self.rows[keep], self.made[keep]
         self.shift, self.origin = self.shift[keep], self.origin[:, keep]
         self.rows[len(live) :] = -1
 
-    def _join(self, keep: np.ndarray) -> Past:
+    def _join(self, keep: np.ndarray) -> KVCache:
         """The past of the rows that are kept, each with its prompt's keys and values: they need not be
         neighbours any more."""
-        own = dict(self._spread(taken(self.past, jnp.asarray(keep), len(self.rows))))
+        own = dict(self._spread(taken(self.kv_cache, jnp.asarray(keep), len(self.rows))))
         if self.shared is None:
             return own
         window, starts = self.graph.config.sliding_window_size or 0, dict(self.starts)
         of = self._spread(keep // (len(self.rows) // self.groups))
         for kind, start in self.starts.items():
-            if start < self.starts[FAR]:
+            if start < self.starts[GLOBAL]:
                 continue  # moved on beyond its window: no row looks at the prompts
-            size = room(self.length + start + CHUNK, slack(window, CHUNK) if kind == NEAR else None)
+            size = room(self.length + start + CHUNK, slack(window, CHUNK) if kind == SLIDING else None)
             own[kind] = self._spread(joined(self.shared[kind], own[kind], of, self.groups, size))
             starts[kind] = start + self.length
         self.starts, self.shift, self.shared = starts, self.shift - np.int32(self.length), None
         return own
 
     def _make_room(self) -> None:
-        """Room for a chunk in the past, of which what no row looks at any more is let go."""
+        """Room for a chunk in the KV cache, of which what no row looks at any more is let go."""
         # The ids of a row, its prompt's included.
-        longest = int(self.starts[FAR] + self.shift[self.rows >= 0].max())
+        longest = int(self.starts[GLOBAL] + self.shift[self.rows >= 0].max())
         keep = self.length if self.next < len(self.wanted) else 0  # a prompt that waits needs so many slots
         window = self.graph.config.sliding_window_size or 0
-        past, starts = dict(self.past or {}), dict(self.starts)
+        kv_cache, starts = dict(self.kv_cache or {}), dict(self.starts)
         for kind, start in self.starts.items():
-            held = size_of(past[kind])
+            held = size_of(kv_cache[kind])
             if start + CHUNK <= held:
                 continue
-            seen = min(longest, window - 1) if kind == NEAR else longest
+            seen = min(longest, window - 1) if kind == SLIDING else longest
             drop = max(0, start - max(seen, keep))
-            size = room(start - drop + CHUNK, slack(window, CHUNK) if kind == NEAR else None)
-            past[kind] = moved(past[kind], np.int32(drop), max(size, held))
+            size = room(start - drop + CHUNK, slack(window, CHUNK) if kind == SLIDING else None)
+            kv_cache[kind] = moved(kv_cache[kind], np.int32(drop), max(size, held))
             starts[kind] = start - drop
-            if kind == FAR:
+            if kind == GLOBAL:
                 self.shift = self.shift + np.int32(drop)
-        self.past, self.starts = past, starts
+        self.kv_cache, self.starts = kv_cache, starts
 
 
 def _bucket(rows: int) -> int:

@@ -1,7 +1,7 @@
 """Our Gemma, 2 or 3: Tunix's Gemma 3 with what the engine asks of it and what Gemma 2 has otherwise.
 
 Logits of the last position only (a prefill needs no others, and at 262,144 pieces the others are most of
-its memory), masks and angles made once instead of in every layer, and a past that is read where it lies, so
+its memory), masks and angles made once instead of in every layer, and a KV cache that is read where it lies, so
 that many rows can share a prefix. The layers that differ from Tunix's are in `layers.py`; parameters are
 Tunix's, by name and shape. A subclass, not a function of ours, because qwix adds LoRA only to what the root's
 `__call__` reaches.
@@ -53,16 +53,16 @@ class Gemma(Gemma3):
         images: Any = None,
         decode_only_last_token: bool = False,
         key_positions: Int[Array, "batch keys"] | None = None,
-        near: tuple[Bool[Array, "batch time near"], Int[Array, "batch near"]] | None = None,
+        sliding: tuple[Bool[Array, "batch time window"], Int[Array, "batch window"]] | None = None,
     ) -> tuple[Float[Array, "batch time vocabulary"], dict[str, Any] | None]:
         """Logits in float32 (of the last position only with `decode_only_last_token`; with
         `output_hidden_states` not they but what `logits` makes them of), and each layer's own keys and values
         (None without a cache). A cache is one dict a layer, see `layers.Attention`; `key_positions` says
-        where past and own keys stand, and can be left out where there are only own ones. `near` has mask and
-        positions for the layers with a sliding window, where those hold another past than the rest.
+        where past and own keys stand, and can be left out where there are only own ones. `sliding` has mask and
+        positions for the layers with a sliding window, where those hold another KV cache than the rest.
         """
         keys = positions if key_positions is None else key_positions
-        near_mask, near_keys = (attention_mask, keys) if near is None else near
+        near_mask, near_keys = (attention_mask, keys) if sliding is None else sliding
         inside = positions[:, :, None] - near_keys[:, None, :] < (self.config.sliding_window_size or 0)
         bias = {
             AttentionType.GLOBAL: _bias(attention_mask),
@@ -77,10 +77,10 @@ class Gemma(Gemma3):
         for i, layer in enumerate(self.layers):
             name = f"layer_{i}"
             with jax.named_scope(name):
-                past = None if cache is None else cache[name]
+                kv_cache = None if cache is None else cache[name]
                 run = _again if self.remat else _once
                 kind = layer.attn.attn_type
-                own[name], x = run(layer, x, turn[kind], past, bias[kind])
+                own[name], x = run(layer, x, turn[kind], kv_cache, bias[kind])
         if decode_only_last_token:
             x = x[:, -1:]
         x = self.final_norm(x)

@@ -90,7 +90,7 @@ def decode_shared(
     state: Any,
     prompts: Sequence[Sequence[int]],
     n: int,
-    how: Sampling,
+    sampling: Sampling,
     *,
     pad: int,
     ends: tuple[int, ...],
@@ -100,13 +100,13 @@ def decode_shared(
     processes when all are done. `state` lies on this process's own devices (`mesh.local`)."""
     count, index = jax.process_count(), jax.process_index()
     if count == 1:
-        return decode(graph, state, prompts, n, how, pad=pad, ends=ends, on_done=on_done)
+        return decode(graph, state, prompts, n, sampling, pad=pad, ends=ends, on_done=on_done)
     own = prompts[index::count]
     most = -(-len(prompts) // count)
-    tokens = np.full((most, n, how.max_tokens), pad, np.int32)
+    tokens = np.full((most, n, sampling.max_tokens), pad, np.int32)
     logprobs = np.zeros(tokens.shape, np.float32)
     lengths, ended = np.zeros((most, n), np.int32), np.zeros((most, n), np.uint8)
-    rows = decode(graph, state, own, n, how, pad=pad, ends=ends) if own else []
+    rows = decode(graph, state, own, n, sampling, pad=pad, ends=ends) if own else []
     for i, group in enumerate(rows):
         for k, row in enumerate(group):
             lengths[i, k], ended[i, k] = len(row.tokens), row.ended

@@ -2,8 +2,8 @@
 
 All rows end at the same slot, `start`, so that a step's keys are written with one copy; a row that began
 later has fewer slots. As long as a batch holds whole groups, their prompts are kept apart, once for each
-group, and are joined to the rows' own slots later. Layers with a sliding window ("near") need the last slots
-only, the others ("far") as many as the longest row has: what no row looks at any more is let go when room is
+group, and are joined to the rows' own slots later. Layers with a sliding window ("sliding") need the last slots
+only, the others ("global") as many as the longest row has: what no row looks at any more is let go when room is
 wanted. Which rows there are and when room is wanted is the decoder's business (`decode.py`).
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
@@ -18,26 +18,26 @@ from jaxtyping import Array, Int
 
 from everystep.model.config import Config
 
-FAR, NEAR = KINDS = ("far", "near")  # layers that look at everything, and those with a window
+GLOBAL, SLIDING = KINDS = ("global", "sliding")  # layers that look at everything, and those with a window
 _AXIS = {"k": 2, "v": 1}  # that of the slots: k [rows*kv, width, slots], v [rows*kv, slots, width]
 _LEAST = 64  # slots; fewer would save less time than their programs take to compile
 
 Layers = dict[str, dict[str, Array]]  # k and v by layer
-Past = dict[str, Layers]  # by kind
+KVCache = dict[str, Layers]  # by kind
 
 
-def by_kind(layers: Layers, config: Config) -> Past:
+def by_kind(layers: Layers, config: Config) -> KVCache:
     """The layers' keys and values, those of each kind together."""
-    near = {f"layer_{i}" for i in range(config.num_layers) if config.local(i)}
+    sliding = {f"layer_{i}" for i in range(config.num_layers) if config.local(i)}
     return {
-        FAR: {name: layer for name, layer in layers.items() if name not in near},
-        NEAR: {name: layer for name, layer in layers.items() if name in near},
+        GLOBAL: {name: layer for name, layer in layers.items() if name not in sliding},
+        SLIDING: {name: layer for name, layer in layers.items() if name in sliding},
     }
 
 
-def flat(past: Past) -> Layers:
+def flat(kv_cache: KVCache) -> Layers:
     """The keys and values by layer, of whatever kind."""
-    return {name: layer for layers in past.values() for name, layer in layers.items()}
+    return {name: layer for layers in kv_cache.values() for name, layer in layers.items()}
 
 
 def size_of(layers: Layers) -> int:
@@ -67,10 +67,10 @@ def at_most(longest: int, chunk: int, window: int) -> dict[str, int]:
     """The slots that decoding in chunks comes to, by kind, where the longest row has so many ids.
 
     >>> at_most(1024, 16, 512)
-    {'far': 1024, 'near': 576}
+    {'global': 1024, 'sliding': 576}
     """
-    near = min(longest, window - 1 + chunk)
-    return {FAR: room(longest), NEAR: room(near, slack(window, chunk))}
+    sliding = min(longest, window - 1 + chunk)
+    return {GLOBAL: room(longest), SLIDING: room(sliding, slack(window, chunk))}
 
 
 @partial(jax.jit, static_argnames=("size",))
@@ -86,7 +86,7 @@ def moved(layers: Layers, drop: Int[Array, ""], size: int) -> Layers:
 
 
 @partial(jax.jit, static_argnames=("size",))
-def stacked(parts: Sequence[Past], size: int) -> Past:
+def stacked(parts: Sequence[KVCache], size: int) -> KVCache:
     """The rows of all, ending at the same slot of so many."""
 
     def one(name: str, xs: Sequence[Array]) -> Array:
@@ -131,7 +131,7 @@ def joined(prompts: Layers, own: Layers, of: Int[Array, "some"], rows: int, size
 
 @partial(jax.jit, static_argnames=("rows",))
 def taken(tree: Any, index: Int[Array, "some"], rows: int) -> Any:
-    """Some of so many rows, in another order or several times; of a past, or of anything by row."""
+    """Some of so many rows, in another order or several times; of a KV cache, or of anything by row."""
     return jax.tree.map(lambda x: _some(x, index, rows), tree)
 
 
@@ -140,17 +140,17 @@ def _some(x: Array, index: Int[Array, "some"], rows: int) -> Array:
     return apart.reshape(-1, *x.shape[1:])
 
 
-@partial(jax.jit, donate_argnames=("past", "logits", "done"))
+@partial(jax.jit, donate_argnames=("kv_cache", "logits", "done"))
 def inserted(
-    past: Past,
+    kv_cache: KVCache,
     logits: Any,
     done: Any,
-    new: Past,
+    new: KVCache,
     new_logits: Any,
     of: Any,
     to: Any,
     starts: Mapping[str, Any],
-) -> tuple[Past, Any, Any]:
+) -> tuple[KVCache, Any, Any]:
     """Fresh rows `of` the prefilled ones put at places `to`, their last slot just before the start. What the
     places held before is overwritten as far as the new rows reach, and out of sight beyond."""
 
@@ -164,7 +164,7 @@ def inserted(
     put = {
         kind: {
             layer: {n: one(n, x, new[kind][layer][n], starts[kind]) for n, x in kept.items()}
-            for layer, kept in past[kind].items()
+            for layer, kept in kv_cache[kind].items()
         }
         for kind in KINDS
     }

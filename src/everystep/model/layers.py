@@ -50,8 +50,8 @@ class Norm(tunix.RMSNorm):
 class Attention(tunix.Attention):
     """Grouped-query attention; `attn_mask` is a bias of 0 and very negative numbers over past and own keys.
 
-    `cache` may hold the `past`, stretches of keys in their order, each `k` [past*kv, width, keys] and `v`
-    [past*kv, keys, width] (as the products want them): one entry for each row, or one for several
+    `cache` may hold the `prefix`, stretches of keys in their order, each `k` [entries*kv, width, keys] and `v`
+    [entries*kv, keys, width] (as the products want them): one entry for each row, or one for several
     neighbouring rows that share it. With `own` of the same form, the keys and values of this call are written
     into it at `at`, and it is what is attended to and returned; without, they are returned as they are.
     Where it is `plain`, nothing (an adapter) reaches into its projections, and they are products of matrices:
@@ -108,7 +108,7 @@ class Attention(tunix.Attention):
                 "k": jax.lax.dynamic_update_slice(held["k"], own["k"], (0, 0, at)),
                 "v": jax.lax.dynamic_update_slice(held["v"], own["v"], (0, at, 0)),
             }
-        stretches = [*(cache.get("past", ()) if cache else ()), own]
+        stretches = [*(cache.get("prefix", ()) if cache else ()), own]
         rows, time, heads, width = query.shape
         query = query.reshape(rows, time, key.shape[2], -1, width).swapaxes(1, 2)
         ends = np.cumsum([s["v"].shape[1] for s in stretches])
@@ -148,16 +148,16 @@ class Attention(tunix.Attention):
 
 
 def _product(
-    left: Float[Array, "rows kv time group inner"], right: Float[Array, "past*kv inner outer"], dtype: Any
+    left: Float[Array, "rows kv time group inner"], right: Float[Array, "entries*kv inner outer"], dtype: Any
 ) -> Float[Array, "rows kv time group outer"]:
     """left @ right, where neighbouring rows that share their right side are one longer row meanwhile."""
     rows, kv, time, group, inner = left.shape
-    past = len(right) // kv
-    if past != rows:
-        left = left.reshape(past, rows // past, kv, -1, inner).swapaxes(1, 2)
-    out = jnp.matmul(left.reshape(past * kv, -1, inner), right, preferred_element_type=dtype)
-    if past != rows:
-        out = out.reshape(past, kv, rows // past, -1, right.shape[-1]).swapaxes(1, 2)
+    entries = len(right) // kv
+    if entries != rows:
+        left = left.reshape(entries, rows // entries, kv, -1, inner).swapaxes(1, 2)
+    out = jnp.matmul(left.reshape(entries * kv, -1, inner), right, preferred_element_type=dtype)
+    if entries != rows:
+        out = out.reshape(entries, kv, rows // entries, -1, right.shape[-1]).swapaxes(1, 2)
     return out.reshape(rows, kv, time, group, right.shape[-1])
 
 

@@ -52,7 +52,7 @@ def group_logprobs(
     real = prompts != pad
     positions, mask = attention(real[:, :-1])
     nothing: dict[str, Any] = {f"layer_{i}": {} for i in range(model.config.num_layers)}
-    _, past = model(prompts[:, :-1], positions, nothing, mask, decode_only_last_token=True)
+    _, kv_cache = model(prompts[:, :-1], positions, nothing, mask, decode_only_last_token=True)
     # A prompt's last token is each row's own first: its logits are those of the first completion token.
     each = partial(jnp.repeat, repeats=size, axis=0)
     tokens = jnp.concatenate([each(prompts[:, -1:]), completions[:, :-1]], axis=1)
@@ -62,7 +62,7 @@ def group_logprobs(
     hidden, _ = model(
         tokens,
         own_positions,
-        {name: {"past": [layer]} for name, layer in (past or {}).items()},
+        {name: {"prefix": [layer]} for name, layer in (kv_cache or {}).items()},
         jnp.concatenate([before, own], axis=2),
         output_hidden_states=True,
         key_positions=jnp.concatenate([each(positions), own_positions], axis=1),

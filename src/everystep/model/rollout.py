@@ -40,13 +40,15 @@ class Rollout(BaseRollout):
         self.seed = 0
 
     def sample(
-        self, prompts: Sequence[str], n: int, how: Sampling, on_done: OnDone | None = None
+        self, prompts: Sequence[str], n: int, sampling: Sampling, on_done: OnDone | None = None
     ) -> list[list[Decoded]]:
         """`n` rows for each distinct prompt; `on_done` gets them as they end (`decode`)."""
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         ends = self._tokenizer.ends
         state = local(merged(self._model))
-        return decode_shared(self._structure, state, ids, n, how, pad=self._tokenizer.pad, ends=ends, on_done=on_done)
+        return decode_shared(
+            self._structure, state, ids, n, sampling, pad=self._tokenizer.pad, ends=ends, on_done=on_done
+        )
 
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]  (Tunix passes no more than this)
         self, prompts: list[str], rollout_config: RolloutConfig
@@ -56,12 +58,12 @@ class Rollout(BaseRollout):
         n = len(prompts) // len(distinct)
         if [p for p in distinct for _ in range(n)] != list(prompts):
             raise ValueError("rollout prompts must come in groups of equal size")
-        how = Sampling(
+        sampling = Sampling(
             temperature=rollout_config.temperature,
             max_tokens=rollout_config.max_tokens_to_generate,
             seed=self.seed,
         )
-        rows = [row for group in self.sample(distinct, n, how) for row in group]
+        rows = [row for group in self.sample(distinct, n, sampling) for row in group]
         ids = [self._tokenizer.encode_prompt(p) for p in prompts]
         return RolloutOutput(
             text=[self._tokenizer.decode(r.tokens.tolist()) for r in rows],

@@ -24,19 +24,19 @@ class Policy:
     tokenizer: Tokenizer
     structure: Structure
 
-    def sample(self, prompts: Sequence[Prompt], n: int, how: Sampling) -> list[list[Completion]]:
+    def sample(self, prompts: Sequence[Prompt], n: int, sampling: Sampling) -> list[list[Completion]]:
         """`n` completions for each prompt, in order; log-probabilities at the sampling temperature."""
         if not prompts:
             return []
         ids = [self.tokenizer.encode_prompt(p.text) for p in prompts]
         pad, ends = self.tokenizer.pad, self.tokenizer.ends
-        rows = decode_shared(self.structure, local(merged(self.model)), ids, n, how, pad=pad, ends=ends)
+        rows = decode_shared(self.structure, local(merged(self.model)), ids, n, sampling, pad=pad, ends=ends)
         return [self._completions(prompt, group) for prompt, group in zip(prompts, rows, strict=True)]
 
     def flow(
         self,
         prompts: Sequence[Prompt],
-        how: Sampling,
+        sampling: Sampling,
         at_once: int,
         on_done: Callable[[list[Completion]], None],
     ) -> None:
@@ -44,7 +44,7 @@ class Policy:
         decoded side by side. With several processes in batches of so many, since all must know all."""
         if jax.process_count() > 1:
             for start in range(0, len(prompts), at_once):
-                on_done([c for (c,) in self.sample(prompts[start : start + at_once], 1, how)])
+                on_done([c for (c,) in self.sample(prompts[start : start + at_once], 1, sampling)])
             return
 
         ids = [self.tokenizer.encode_prompt(p.text) for p in prompts]
@@ -59,7 +59,7 @@ class Policy:
                 local(merged(self.model)),
                 [ids[i] for i in order],
                 1,
-                how,
+                sampling,
                 pad=self.tokenizer.pad,
                 ends=self.tokenizer.ends,
                 at_once=at_once,
@@ -67,7 +67,7 @@ class Policy:
             )
 
     def stream(
-        self, prompt: Prompt, n: int, how: Sampling, on_chunk: Callable[[list[Completion]], None]
+        self, prompt: Prompt, n: int, sampling: Sampling, on_chunk: Callable[[list[Completion]], None]
     ) -> list[Completion]:
         """What `sample` gives for one prompt; `on_chunk` gets the completions as far as they are after every
         few tokens (one that has not ended yet counts as cut). What it raises ends the sampling."""
@@ -77,7 +77,7 @@ class Policy:
             local(merged(self.model)),
             [self.tokenizer.encode_prompt(prompt.text)],
             n,
-            how,
+            sampling,
             pad=pad,
             ends=ends,
             on_chunk=lambda groups: on_chunk(self._completions(prompt, groups[0])),

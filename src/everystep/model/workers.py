@@ -20,10 +20,10 @@ from everystep.model.mesh import mesh_of
 _FILL = 8  # rows below which a program costs nearly as much as one with twice as many
 T = TypeVar("T")
 R = TypeVar("R")
-LAUNCH = Lock()  # held where programs are launched, so that one that several lanes have is compiled once
+LAUNCH = Lock()  # held where programs are launched, so that one that several workers have is compiled once
 
 
-def lanes(like: Any) -> int:
+def worker_count(like: Any) -> int:
     """How many programs are to run side by side where the arrays of `like` lie: one a core where one
     processor is the only device, otherwise one."""
     mesh = mesh_of(like)
@@ -32,20 +32,20 @@ def lanes(like: Any) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Lanes:
-    """So many threads, each of which launches programs; the caller's own where there is one lane."""
+class Workers:
+    """So many threads, each of which launches programs; the caller's own where there is one worker."""
 
     def __init__(self, count: int):
         self.count = count
         self.threads = [ThreadPoolExecutor(1) for _ in range(count)] if count > 1 else []
 
     def parts(self, rows: int, units: int) -> list[slice]:
-        """The parts of so many rows, made of so many units that must stay whole: equal ones, one a lane where
+        """The parts of so many rows, made of so many units that must stay whole: equal ones, one a worker where
         each has its fill of rows.
 
-        >>> Lanes(2).parts(32, units=4)
+        >>> Workers(2).parts(32, units=4)
         [slice(0, 16, None), slice(16, 32, None)]
-        >>> Lanes(2).parts(24, units=3)
+        >>> Workers(2).parts(24, units=3)
         [slice(0, 24, None)]
         """
         most = min(self.count, rows // _FILL)
@@ -66,4 +66,4 @@ class Lanes:
         return [future.result() for future in futures]
 
 
-ONE_LANE = Lanes(1)
+ONE_WORKER = Workers(1)

@@ -7,13 +7,14 @@ business: it makes the key.
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from everystep.core.files import cache_folder
 
 _TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, cut INTEGER NOT NULL, model TEXT NOT NULL,
@@ -45,8 +46,7 @@ def key(question: Any) -> str:
 
 def default_path() -> Path:
     """Where answers are kept unless a recipe says otherwise: the user's cache folder."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return root / "everystep" / "judge.sqlite"
+    return cache_folder("judge.sqlite")
 
 
 @dataclass(frozen=True, slots=True)

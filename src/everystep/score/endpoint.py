@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from everystep.core import recipe
+from everystep.core.extras import install_hint
 from everystep.core.trace import END_OF_TURN, prompt
 from everystep.core.types import Completion, Kind, Prompt, Sampling, Stop, Task
 from everystep.score.answers_cache import Answer, Answers, default_path, key, open_answers
@@ -220,7 +221,7 @@ def _library() -> Any:
     try:
         import openai
     except ImportError:
-        raise ValueError("a judge at an endpoint needs the extra 'judge': pip install 'everystep[judge]'") from None
+        raise ValueError(f"a judge at an endpoint needs the openai client: {install_hint('judge')}") from None
     return openai
 
 

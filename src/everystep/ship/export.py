@@ -4,7 +4,6 @@ A format's folder is there whole or not at all. The files of each format are `mo
 is `model/io/verify_export.py`, the model card `ship/model_card.py`.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from everystep import __version__
-from everystep.core.files import read_json, write_json
+from everystep.core.files import LOCK, read_json, take_lock, write_json
 from everystep.core.provenance import without_places
 from everystep.core.recipe import Recipe, identity
 from everystep.core.run import TEST, Run
@@ -225,21 +224,15 @@ def _writing(out: Path) -> Iterator[None]:
     there = out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = os.open(out / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = take_lock(out, "exporting there")
     except OSError as error:
         raise ValueError(f"{out}: cannot be written ({error.strerror}); give another --out") from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise ValueError(f"{out}: another process is exporting there; wait for it or stop it") from None
-    except OSError:
-        pass  # some network file systems have no locks
-    try:
         yield
     finally:
-        (out / ".lock").unlink(missing_ok=True)
-        os.close(lock)
+        (out / LOCK).unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
         if not there and not any(out.iterdir()):
             out.rmdir()
 

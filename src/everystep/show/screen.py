@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from rich.console import Console, RenderableType
 from rich.progress import (
@@ -23,13 +22,9 @@ from rich.progress import (
 from rich.progress import Task as Bar
 from rich.text import Text
 
+from everystep.core.progress import Advance
+
 EVERY = 10.0  # seconds between the lines of progress that go to a log
-
-
-class Advance(Protocol):
-    """Called by whoever works: so many more are done; `note` is shown beside the bar."""
-
-    def __call__(self, n: int = 1, note: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

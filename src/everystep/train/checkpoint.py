@@ -2,7 +2,7 @@
 
 A checkpoint is one file whose name holds its step and the hash of its bytes: renamed into place when it is
 on the disk, found to be whole or damaged by reading it. Writing happens in a thread. What the arrays mean is
-the stage's business; when to write is the leg's (`leg.py`).
+the stage's business; when to write is the session's (`stage_session.py`).
 
 A safetensors file of our own and not Orbax: adapters are small, the exact bytes can be hashed and compared,
 and a test can end the process between any two system calls.

@@ -22,18 +22,20 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tunix.sft.peft_trainer import PeftTrainer
 
 from everystep.model.mesh import mesh_of, place, put, spread_rows
-from everystep.model.workers import ONE_LANE, Lanes
+from everystep.model.workers import ONE_WORKER, Workers
 from everystep.train.checkpoint import CheckpointError
 from everystep.train.optimizer import MASTER, RATE, SKIPPED
 from everystep.train.timing import Ledger
 
 
-def keep_base(trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger, side_by_side: Lanes = ONE_LANE) -> None:
+def keep_base(
+    trainer: PeftTrainer, rate: Callable[[], float], ledger: Ledger, side_by_side: Workers = ONE_WORKER
+) -> None:
     """Replace the trainer's jitted step by ours over (adapter, rest, optimizer state, batch), at the learning
     rate that `rate` gives; its time is the `ledger`'s phase "update". Call the trainer's `train` with
     `skip_jit=True`, which selects what this installs.
 
-    A micro-batch is what the loss function takes, or a tuple of such parts (`Lanes.parts`), over which loss
+    A micro-batch is what the loss function takes, or a tuple of such parts (`Workers.parts`), over which loss
     and gradient are sums. The trainer's `_post_process_train_step` gets the auxiliary values as a list, one
     entry a part.
     """

@@ -203,7 +203,7 @@ def _sft(shapes: Shapes, size: Mapping[str, Any]) -> Program:
 def _grpo(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     """`rows` completions of `last` tokens for prompts of `length`; `group` neighbours share a prompt."""
     rows, length, last = size["rows"], size["length"], size["last"]
-    how = SimpleNamespace(temperature=1.0, epsilon=0.2, beta=0.03)
+    algorithm = SimpleNamespace(temperature=1.0, epsilon=0.2, beta=0.03)
     make: Any = Examples
     batch = make(
         prompt_ids=_int(rows, length),
@@ -218,7 +218,7 @@ def _grpo(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     )
 
     def loss(model: Any, train_example: Any) -> Any:
-        return policy_loss(model, train_example, how, _PAD, _ENDS[-1])
+        return policy_loss(model, train_example, algorithm, _PAD, _ENDS[-1])
 
     batch = _rows(shapes.mesh, batch)
     return _update(shapes, size["accumulate"], batch, loss, lambda x: {"train_example": x})
@@ -247,25 +247,25 @@ def _prefill(shapes: Shapes, size: Mapping[str, Any]) -> Program:
 def _chunk(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     """One chunk of decoding for `rows` rows with `size` positions."""
     rows = size["rows"]
-    past, logits = _past(shapes, size)
+    kv_cache, logits = _kv_cache(shapes, size)
     keys = jax.eval_shape(row_keys, _shape(jnp.uint32), *[_shape(jnp.uint32, rows)] * 2)
     done, keys, shift = _rows(shapes.mesh, (_shape(jnp.bool_, rows), keys, _int(rows)))
     settings = Settings(size["greedy"], 0, 1.0, _ENDS, _PAD)
-    scalars = dict.fromkeys(past, _shape(jnp.int32)), _shape(jnp.float32)
-    of = (shapes.plain, shapes.merged, None, (past, logits, done), keys, shift, *scalars, settings)
-    return Program(chunk.lower(*of), (shapes.merged, past))
+    scalars = dict.fromkeys(kv_cache, _shape(jnp.int32)), _shape(jnp.float32)
+    of = (shapes.plain, shapes.merged, None, (kv_cache, logits, done), keys, shift, *scalars, settings)
+    return Program(chunk.lower(*of), (shapes.merged, kv_cache))
 
 
-def _past(shapes: Shapes, size: Mapping[str, Any]) -> Any:
+def _kv_cache(shapes: Shapes, size: Mapping[str, Any]) -> Any:
     """Keys and values with all the room that decoding comes to, and the last logits."""
     made = jax.eval_shape(partial(_grown, shapes.plain, size["size"]), shapes.merged, _int(size["rows"], 1))
     return _rows(shapes.mesh, made)
 
 
 def _grown(graph: Any, size: int, state: Any, rows: Any) -> Any:
-    past, logits = prefill(graph, state, rows, _PAD)
+    kv_cache, logits = prefill(graph, state, rows, _PAD)
     slots = at_most(size, CHUNK, graph.config.sliding_window_size or 0)
-    return {kind: moved(layers, jnp.int32(0), slots[kind]) for kind, layers in past.items()}, logits
+    return {kind: moved(layers, jnp.int32(0), slots[kind]) for kind, layers in kv_cache.items()}, logits
 
 
 KINDS: dict[str, Callable[[Shapes, Mapping[str, Any]], Program]] = {

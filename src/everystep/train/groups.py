@@ -65,7 +65,7 @@ def advantages(scores: Sequence[Sequence[Score]], floor: float = 0.05) -> Float[
 def sample_groups(
     draw: Draw,
     tasks: Sequence[Task],
-    how: Grpo,
+    config: Grpo,
     mix: Mix,
     tokenizer: Tokenizer,
     *,
@@ -74,22 +74,22 @@ def sample_groups(
     judge: Judge | None = None,
     ledger: Ledger | None = None,
 ) -> Groups:
-    """One group for each task: sampled at `how`'s temperature with `seed`, graded and scored. Rows are graded
+    """One group for each task: sampled at `config`'s temperature with `seed`, graded and scored. Rows are graded
     while others are still decoded, so that this is part of the ledger's phase "rollout". A reward part that
     raises stops it: ValueError names the part and the task."""
-    sampling = Sampling(temperature=how.temperature, max_tokens=how.max_tokens, seed=seed)
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed)
     ledger = ledger or Ledger()
     found: dict[int, Graded] = {}
 
     def on_done(some: Sequence[tuple[int, Decoded]]) -> None:
         for r, row in some:
-            i, sample = divmod(r, how.group)
+            i, sample = divmod(r, config.group)
             found[r] = grade(tasks[i], _completion(tasks[i], sample, row, tokenizer))
 
     with ledger.phase("rollout"):
-        rows = draw([prompt(t, instruction).text for t in tasks], how.group, sampling, on_done)
+        rows = draw([prompt(t, instruction).text for t in tasks], config.group, sampling, on_done)
     with ledger.phase("reward"):
-        graded = [[found[i * how.group + k] for k in range(how.group)] for i in range(len(tasks))]
+        graded = [[found[i * config.group + k] for k in range(config.group)] for i in range(len(tasks))]
         return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
 
 

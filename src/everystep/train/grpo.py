@@ -29,14 +29,14 @@ from everystep.model.gemma import Gemma
 from everystep.model.mesh import device_mesh, fetch, place
 from everystep.model.rollout import Rollout
 from everystep.model.tokenizer import Tokenizer
-from everystep.model.workers import Lanes, lanes
+from everystep.model.workers import Workers, worker_count
 from everystep.score.judge import Judge
 from everystep.score.mix import Mix
 from everystep.train.engine import keep_base, restore, skipped, snapshot, trained_adapter
 from everystep.train.groups import Groups, advantages, parted, refilled, sample_groups, spare, step_seed
 from everystep.train.loss import LOSS, Examples, reference
 from everystep.train.optimizer import adapter_optimizer
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 from everystep.train.timing import Ledger
 
 _BUCKET = 32  # completions are padded to multiples of this, so that few shapes are compiled
@@ -58,7 +58,7 @@ class Learner(GRPOLearner):
     ledger: Ledger
     shared: int
     reference: Callable[[Any, Any], Array]
-    side_by_side: Lanes
+    side_by_side: Workers
     on_groups: Callable[[int, Groups, dict[str, float]], None]
 
     def _generate_and_compute_advantage(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -213,15 +213,15 @@ def grpo(
     seed: int,
     instruction: str,
     on_step: OnStep,
-    leg: Leg | None = None,
+    session: StageSession | None = None,
     judge: Judge | None = None,
     ledger: Ledger | None = None,
 ) -> int:
-    """Train the model's adapter in place, from where the leg begins, against the adapter it comes with; the
+    """Train the model's adapter in place, from where the session begins, against the adapter it comes with; the
     number of steps made in all.
 
     `draws` says which tasks a step has. `on_step(step, metrics, graded, scores)` after each update, steps
-    counted from 1; what it raises ends the training, the step unsaved. Raises Stopped where the leg ends
+    counted from 1; what it raises ends the training, the step unsaved. Raises Stopped where the session ends
     before the stage does.
     """
     if how.prompts % (how.micro_prompts or how.prompts):
@@ -233,7 +233,7 @@ def grpo(
     # Here, since RLCluster would make a copy of a model that is not on its mesh, and then the caller's model
     # and the trained one would be two.
     place(model, mesh)
-    leg = leg or Leg(how.steps)
+    session = session or StageSession(how.steps)
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         rollout_engine=Rollout,
@@ -274,21 +274,21 @@ def grpo(
     learner.tokenizer, learner.how, learner.seed = tokenizer, how, seed
     learner.instruction, learner.mix, learner.draws = instruction, mix, draws
     learner.shared = size
-    learner.judge, learner.reference, learner.start = judge, reference_, leg.start
+    learner.judge, learner.reference, learner.start = judge, reference_, session.start
     learner.ledger = ledger or Ledger()
-    learner.side_by_side = Lanes(lanes(nnx.state(model)))
-    report = _Report(learner, how, leg, on_step)
+    learner.side_by_side = Workers(worker_count(nnx.state(model)))
+    report = _Report(learner, how, session, on_step)
     keep_base(trainer, report.rate, learner.ledger, learner.side_by_side)
-    if leg.resumed:
-        restore(trainer, leg.resumed.arrays)
+    if session.resumed:
+        restore(trainer, session.resumed.arrays)
         report.skipped = skipped(trainer)
-    leg.adapter = lambda: trained_adapter(trainer)
-    leg.begin(lambda: snapshot(trainer))
+    session.adapter = lambda: trained_adapter(trainer)
+    session.begin(lambda: snapshot(trainer))
     learner.on_groups = report.groups
     trainer._post_process_train_step = report.after
-    learner.train(_steps(how, leg), skip_jit=True)
-    leg.close()
-    return leg.horizon.steps
+    learner.train(_steps(how, session), skip_jit=True)
+    session.close()
+    return session.horizon.steps
 
 
 def rows_with_one_prompt(how: Grpo, devices: int) -> int:
@@ -308,10 +308,10 @@ def _never(prompts: Any, completions: Any, trajectory_ids: Any = None) -> list[f
     raise AssertionError("rewards come from score_groups")
 
 
-def _steps(how: Grpo, leg: Leg) -> Iterator[dict[str, Any]]:
+def _steps(how: Grpo, session: StageSession) -> Iterator[dict[str, Any]]:
     """Tunix's data set: as many prompts a step as it has; the learner draws the tasks themselves."""
-    for step in range(leg.start, how.steps):
-        if step >= leg.horizon.steps:  # the plan can shrink while it runs
+    for step in range(session.start, how.steps):
+        if step >= session.horizon.steps:  # the plan can shrink while it runs
             return
         yield {"prompts": np.array([""] * how.prompts, dtype=object)}
 
@@ -319,9 +319,9 @@ def _steps(how: Grpo, leg: Leg) -> Iterator[dict[str, Any]]:
 class _Report:
     """Joins what the rollout saw and what the update measured into one report per step."""
 
-    def __init__(self, learner: Learner, how: Grpo, leg: Leg, on_step: OnStep):
-        self.learner, self.how, self.leg, self.on_step = learner, how, leg, on_step
-        self.step = leg.start
+    def __init__(self, learner: Learner, how: Grpo, session: StageSession, on_step: OnStep):
+        self.learner, self.how, self.session, self.on_step = learner, how, session, on_step
+        self.step = session.start
         self.micros = how.prompts // (how.micro_prompts or how.prompts)
         # Of the parts of the step's micro-batches; they may still be computed.
         self.seen: list[list[dict[str, Array]]] = []
@@ -329,7 +329,7 @@ class _Report:
         self.pending: tuple[int, Groups, dict[str, float]] | None = None
 
     def rate(self) -> float:
-        return self.leg.horizon.rate(self.how.learning_rate, self.how.warmup, self.step)
+        return self.session.horizon.rate(self.how.learning_rate, self.how.warmup, self.step)
 
     def newly_skipped(self) -> float:
         """How many gradients of this step were thrown away because they were not finite."""
@@ -370,7 +370,7 @@ class _Report:
         self.on_step(step + 1, metrics, graded, scores)
         trainer: Any = self.learner.rl_cluster.actor_trainer
         with self.learner.ledger.phase("checkpoint"):
-            self.leg.after(step + 1, lambda: snapshot(trainer))
+            self.session.after(step + 1, lambda: snapshot(trainer))
 
 
 def _whole(parts: Sequence[dict[str, Array]]) -> dict[str, float]:

@@ -36,7 +36,7 @@ class Metrics:
 @contextmanager
 def metrics(path: Path, start: int = 0, sinks: Sequence[str] = ()) -> Iterator[Metrics]:
     """Open a stage's metrics: `path` for the rows, and a folder beside it for each sink (a key of `SINKS`),
-    in which a leg that begins after step `start` goes on. Raises ValueError for one that is not installed."""
+    in which a session that begins after step `start` goes on. Raises ValueError for one that is not installed."""
     require(sinks)
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -70,7 +70,7 @@ def _tensorboard(folder: Path, start: int) -> Iterator[Log]:
 
 @contextmanager
 def _wandb(folder: Path, start: int) -> Iterator[Log]:
-    """Offline unless WANDB_MODE says otherwise; `wandb sync` sends it later. Each leg is a run of its own in
+    """Offline unless WANDB_MODE says otherwise; `wandb sync` sends it later. Each session is a run of its own in
     the group of its run directory, since an offline run cannot be gone on with."""
     wandb: Any = importlib.import_module("wandb")
     root = folder.parent.name

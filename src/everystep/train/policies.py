@@ -42,9 +42,9 @@ def evaluate_on(
     recipe: Recipe, sampler: Policy, tasks: Sequence[Task], on_batch: Callable[[Sequence[Graded]], None]
 ) -> list[Graded]:
     """The one way tasks are evaluated: greedy, graded, in batches of the recipe's size."""
-    how = Sampling(temperature=0.0, max_tokens=recipe.evaluate.max_tokens)
+    sampling = Sampling(temperature=0.0, max_tokens=recipe.evaluate.max_tokens)
     return evaluate(
-        sampler, tasks, how, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch
+        sampler, tasks, sampling, instruction=recipe.model.prompt, batch=recipe.evaluate.batch, on_batch=on_batch
     )
 
 

@@ -21,7 +21,7 @@ from everystep.data.corpus import document
 from everystep.model.gemma import Gemma
 from everystep.model.tokenizer import Tokenizer
 from everystep.train.checkpoint import CheckpointError
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 
 HELD_OUT = 2**40  # documents from this index on are never trained on
 _AHEAD = 2  # batches made ahead of the device
@@ -37,26 +37,26 @@ class State(NamedTuple):
     shown: Bool[Array, "pieces"]
 
 
-def batch(tokenizer: Tokenizer, how: Pretrain, seed: int, k: int, start: int = 0) -> Int[np.ndarray, "batch length"]:
+def batch(tokenizer: Tokenizer, config: Pretrain, seed: int, k: int, start: int = 0) -> Int[np.ndarray, "batch length"]:
     """Batch `k`: rows filled with whole documents from a place that depends on (seed, k, row) alone; the last
     document of a row is cut at its end."""
-    rows = np.full((how.batch, how.length + 1), tokenizer.pad, np.int32)
-    for row in range(how.batch):
+    rows = np.full((config.batch, config.length + 1), tokenizer.pad, np.int32)
+    for row in range(config.batch):
         ids: list[int] = []
-        at = start + (k * how.batch + row) * 64  # a row never needs as many as 64 documents
-        while len(ids) <= how.length:
+        at = start + (k * config.batch + row) * 64  # a row never needs as many as 64 documents
+        while len(ids) <= config.length:
             ids += tokenizer.encode_prompt(document(seed, at))
             at += 1
-        rows[row] = ids[: how.length + 1]
+        rows[row] = ids[: config.length + 1]
     return rows
 
 
-def optimizer(how: Pretrain) -> optax.GradientTransformation:
+def optimizer(config: Pretrain) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024, orthogonalised momentum) for matrices, Adam for embeddings and scales;
     warm-up, then cosine to a twentieth."""
-    rise = max(1, int(how.warmup * how.steps))
+    rise = max(1, int(config.warmup * config.steps))
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, how.learning_rate, rise, max(how.steps, rise + 1), 0.05 * how.learning_rate
+        0.0, config.learning_rate, rise, max(config.steps, rise + 1), 0.05 * config.learning_rate
     )
     ratio = 0.2  # Adam's rate relative to Muon's
     return optax.chain(
@@ -87,24 +87,26 @@ def _axes(path: Any, leaf: Any) -> MuonDimensionNumbers | None:
 def pretrain(
     model: Gemma,
     tokenizer: Tokenizer,
-    how: Pretrain,
+    config: Pretrain,
     seed: int,
     on_step: Callable[[int, dict[str, float]], None],
-    leg: Leg | None = None,
+    session: StageSession | None = None,
     eval_every: int = 250,
 ) -> Gemma:
-    """Train for `how.steps` steps, from where the leg begins. `on_step(step, metrics)` gets the loss in nats
-    a token, and every `eval_every` steps the held-out loss. Raises Stopped where the leg ends earlier."""
-    leg = leg or Leg(how.steps)
+    """Train for `how.steps` steps, from where the session begins. `on_step(step, metrics)` gets the loss in nats
+    a token, and every `eval_every` steps the held-out loss. Raises Stopped where the session ends earlier."""
+    session = session or StageSession(config.steps)
     graph, params = nnx.split(model, nnx.Param)
-    tx = optimizer(how)
+    tx = optimizer(config)
     params = nnx.to_pure_dict(params)
     shown = jnp.zeros(len(params["embedder"]["input_embedding"]), bool)
     state = State(params, tx.init(params), jnp.zeros((), jnp.int32), shown)
-    if leg.resumed:
-        state = _restored(state, leg.resumed.arrays)
-    positions = jnp.broadcast_to(jnp.arange(how.length), (how.batch, how.length))
-    mask = jnp.broadcast_to(jnp.tril(jnp.ones((how.length, how.length), bool)), (how.batch, how.length, how.length))
+    if session.resumed:
+        state = _restored(state, session.resumed.arrays)
+    positions = jnp.broadcast_to(jnp.arange(config.length), (config.batch, config.length))
+    mask = jnp.broadcast_to(
+        jnp.tril(jnp.ones((config.length, config.length), bool)), (config.batch, config.length, config.length)
+    )
 
     def loss_of(params: Any, rows: Int[Array, "batch time"]) -> Float[Array, ""]:
         logits, _ = nnx.merge(graph, nnx.State(params))(rows[:, :-1], positions, None, mask)
@@ -117,19 +119,19 @@ def pretrain(
         return State(optax.apply_updates(state.params, change), inner, state.step + 1, shown), loss
 
     step_fn = jax.jit(update, donate_argnums=0)
-    held_out = [jnp.asarray(batch(tokenizer, how, seed, k, HELD_OUT)) for k in range(4)]
+    held_out = [jnp.asarray(batch(tokenizer, config, seed, k, HELD_OUT)) for k in range(4)]
     eval_fn = jax.jit(loss_of)
-    for k, rows in _ahead(lambda k: batch(tokenizer, how, seed, k), leg.start, how.steps):
+    for k, rows in _ahead(lambda k: batch(tokenizer, config, seed, k), session.start, config.steps):
         state, loss = step_fn(state, jnp.asarray(rows))
-        last = k + 1 == how.steps
+        last = k + 1 == config.steps
         metrics = {}
         if (k + 1) % 10 == 0 or last:
             metrics["loss"] = float(loss)
         if (k + 1) % eval_every == 0 or last:
             metrics["held_out_loss"] = float(np.mean([float(eval_fn(state.params, rows)) for rows in held_out]))
         on_step(k + 1, metrics)
-        leg.after(k + 1, partial(_named, state))
-    leg.close()
+        session.after(k + 1, partial(_named, state))
+    session.close()
     embedder = state.params["embedder"]
     table = parted(np.asarray(embedder["input_embedding"]), np.asarray(state.shown), seed)
     params = {**state.params, "embedder": {**embedder, "input_embedding": jnp.asarray(table)}}

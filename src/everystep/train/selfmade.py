@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from everystep.core.files import append_jsonl, read_jsonl, write_json, write_jsonl
+from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, SelfMade
 from everystep.core.record import read_record, read_task, record, task_row
 from everystep.core.run import Run
@@ -21,7 +22,6 @@ from everystep.data.balance import ALIKE, LEVEL, SPARE, Candidate, choose
 from everystep.data.rewrite import Made, rewrite
 from everystep.data.stock import Unfit
 from everystep.score.rewards import examined, expects_claims
-from everystep.show.screen import Screen
 from everystep.train.policies import load_policy, tasks_of
 from everystep.train.session import Session
 from everystep.verify.grade import grade
@@ -39,10 +39,10 @@ class Batch:
     instruction: str
     tasks: tuple[Task, ...]
     n: int
-    how: Sampling
+    sampling: Sampling
 
 
-def self_made(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+def self_made(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     """The stage, with the model of the recipe as it comes."""
     if run.done("self"):
         return
@@ -59,7 +59,7 @@ def make(
     recipe: Recipe,
     run: Run,
     session: Session,
-    screen: Screen,
+    screen: Progress,
     sampler: Sampler,
     count_tokens: Callable[[str], int],
 ) -> None:
@@ -69,18 +69,18 @@ def make(
     `sft.self_made.least` traces are left, or the sampler does not give what it was asked for.
     """
     screen.stage("self-made traces")
-    began, how = session.now(), recipe.sft.self_made
+    began, config = session.now(), recipe.sft.self_made
     tasks = [replace(t, solution=None) for t in tasks_of(run, "sft")]
     best, right = _best_prompt(tasks, recipe, run, session, screen, sampler)
-    sampling = Sampling(how.temperature, max_tokens=how.max_tokens, seed=recipe.seed)
-    batches = _batches(best, tasks, how.samples, how.batch, sampling)
+    sampling = Sampling(config.temperature, max_tokens=config.max_tokens, seed=recipe.seed)
+    batches = _batches(best, tasks, config.samples, config.batch, sampling)
     graded = _drawn(sampler, batches, run, "samples", session, screen)
     outcomes = [outcome(g, recipe.data.max_trace_tokens, count_tokens) for g in graded]
     found = [(at, made) for at, made in enumerate(outcomes) if isinstance(made, Made)]
     choice = choose(
         [_candidate(graded[at].task, made) for at, made in found],
-        how.per_task,
-        how.balance,
+        config.per_task,
+        config.balance,
         recipe.sft.traces,
     )
     why = {at: r.reason for at, r in enumerate(outcomes) if isinstance(r, Unfit)}
@@ -99,10 +99,10 @@ def make(
     write_jsonl(run.self_made("traces"), [task_row(made.row(graded[at].task)) for at, made in kept])
     write_json(run.self_made("table"), table)
     screen.say(said(table))
-    if len(kept) < how.least:
+    if len(kept) < config.least:
         raise ValueError(
             f"self-made SFT data: {len(kept)} traces are kept of {len(graded)} completions ({table['right']} "
-            f"right, {table['sound']} sound), and sft.self_made.least is {how.least}; take sft.data=gold, or "
+            f"right, {table['sound']} sound), and sft.self_made.least is {config.least}; take sft.data=gold, or "
             "more sft.self_made.samples or .tasks, in another --dir"
         )
     run.mark_done("self", {"minutes": (session.now() - began) / 60, "kept": len(kept)})
@@ -141,35 +141,35 @@ def said(table: dict[str, Any]) -> str:
 
 
 def _best_prompt(
-    tasks: Sequence[Task], recipe: Recipe, run: Run, session: Session, screen: Screen, sampler: Sampler
+    tasks: Sequence[Task], recipe: Recipe, run: Run, session: Session, screen: Progress, sampler: Sampler
 ) -> tuple[str, dict[str, dict[str, int]]]:
     """The instruction with the most right answers on the first questions (of equals the first), and the right
     answers of each. One instruction alone is not tried."""
-    how: SelfMade = recipe.sft.self_made
-    if len(how.prompts) == 1:
-        return how.prompts[0], {}
-    some, greedy = tasks[: how.probe], Sampling(max_tokens=how.max_tokens)
-    batches = [b for name in how.prompts for b in _batches(name, some, 1, how.batch, greedy)]
+    config: SelfMade = recipe.sft.self_made
+    if len(config.prompts) == 1:
+        return config.prompts[0], {}
+    some, greedy = tasks[: config.probe], Sampling(max_tokens=config.max_tokens)
+    batches = [b for name in config.prompts for b in _batches(name, some, 1, config.batch, greedy)]
     graded = _drawn(sampler, batches, run, "probe", session, screen)
     right = {
         name: {
             "right": sum(g.capable for g in graded[i * len(some) : (i + 1) * len(some)]),
             "of": len(some),
         }
-        for i, name in enumerate(how.prompts)
+        for i, name in enumerate(config.prompts)
     }
-    best = max(how.prompts, key=lambda name: right[name]["right"])  # of equals the first
+    best = max(config.prompts, key=lambda name: right[name]["right"])  # of equals the first
     each = ", ".join(f"{name!r} {counts['right']}" for name, counts in right.items())
     screen.say(f"right answers to {len(some)} questions by prompt: {each}; taken: {best!r}")
     return best, right
 
 
-def _batches(instruction: str, tasks: Sequence[Task], n: int, size: int, how: Sampling) -> list[Batch]:
-    return [Batch(instruction, tuple(tasks[at : at + size]), n, how) for at in range(0, len(tasks), size)]
+def _batches(instruction: str, tasks: Sequence[Task], n: int, size: int, sampling: Sampling) -> list[Batch]:
+    return [Batch(instruction, tuple(tasks[at : at + size]), n, sampling) for at in range(0, len(tasks), size)]
 
 
 def _drawn(
-    sampler: Sampler, batches: Sequence[Batch], run: Run, kind: str, session: Session, screen: Screen
+    sampler: Sampler, batches: Sequence[Batch], run: Run, kind: str, session: Session, screen: Progress
 ) -> list[Graded]:
     """The completions of all batches, graded, in order; those that are on file already are not drawn again.
 
@@ -196,7 +196,7 @@ def _drawn(
 def ask(sampler: Sampler, batch: Batch) -> list[Graded]:
     """The batch's completions, graded, question by question. Raises ValueError for a sampler that does not
     answer each prompt as often as it was asked."""
-    answers = sampler.sample([prompt(t, batch.instruction) for t in batch.tasks], batch.n, batch.how)
+    answers = sampler.sample([prompt(t, batch.instruction) for t in batch.tasks], batch.n, batch.sampling)
     sizes = [len(group) for group in answers]
     if sizes != [batch.n] * len(batch.tasks):
         raise ValueError(

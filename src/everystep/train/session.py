@@ -1,7 +1,7 @@
-"""A session's hold on a run: when it has to end, what it must find unchanged, its leg of each stage.
+"""A session's hold on a run: when it has to end, what it must find unchanged, its session of each stage.
 
 A session is one process that works on a run directory; a run may need several. What the stages compute is
-theirs (`pipeline.py`); how a leg saves and leaves is in `train/stage_session.py`.
+theirs (`pipeline.py`); how a session saves and leaves is in `train/stage_session.py`.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ import numpy as np
 
 from everystep.core.clock import Deadline
 from everystep.core.files import read_json, rewind
+from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, identity
 from everystep.core.run import TEST, Run
 from everystep.core.types import Stopped
 from everystep.model.io.load import fingerprint
-from everystep.show.screen import Screen
 from everystep.train.checkpoint import Checkpoints
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 
 # What can change a number; the rest only shows, ships or foretells.
 _DECIDES = ("core", "verify", "data", "score", "model", "train", "evaluate", "pipeline.py")
@@ -62,16 +62,16 @@ class Session:
             after += (1 - share) * replace(self.deadline, reserved=after).left(self.now()) / 60
         return min(after, 0.9 * self.deadline.hours * 60)
 
-    def leg(
+    def open_stage(
         self,
         stage: str,
         planned: int,
         recipe: Recipe,
         run: Run,
-        screen: Screen,
+        screen: Progress,
         extra: Extra | None = None,
-    ) -> Leg:
-        """The leg of a training stage, from its newest checkpoint; what the stage had logged
+    ) -> StageSession:
+        """The session of a training stage, from its newest checkpoint; what the stage had logged
         beyond that is cut off. `extra` gives further values and arrays that a checkpoint must hold."""
         unchanged = {
             "base": fingerprint(recipe.model.name),
@@ -85,7 +85,7 @@ class Session:
         checkpoints = Checkpoints(
             run.checkpoints(stage) / "steps", unchanged, policy.keep, policy.keep_every, self.accept
         )
-        leg = Leg(
+        stage_session = StageSession(
             planned,
             {"sft": recipe.sft.warmup, "grpo": recipe.grpo.warmup}.get(stage, 0.0),
             checkpoints,
@@ -97,15 +97,15 @@ class Session:
             extra=extra,
             shrinks=stage != "pretrain",
         )
-        rewind(run.metrics(stage), leg.start)
-        rewind(run.seconds(stage), leg.start)
+        rewind(run.metrics(stage), stage_session.start)
+        rewind(run.seconds(stage), stage_session.start)
         if stage == "grpo":
             for path in run.record_files():
-                if path.name > run.records(leg.start).name:
+                if path.name > run.records(stage_session.start).name:
                     path.unlink()
-        if leg.start:
-            screen.say(f"{stage} goes on after step {leg.start} of {leg.horizon.steps}")
-        return leg
+        if stage_session.start:
+            screen.say(f"{stage} goes on after step {stage_session.start} of {stage_session.horizon.steps}")
+        return stage_session
 
 
 def code() -> str:

@@ -27,10 +27,10 @@ from everystep.model.logprobs import token_logprobs
 from everystep.model.lora import fused
 from everystep.model.mesh import device_mesh, place, spread_rows
 from everystep.model.tokenizer import Tokenizer
-from everystep.model.workers import Lanes, lanes
+from everystep.model.workers import Workers, worker_count
 from everystep.train.engine import keep_base, restore, snapshot, trained_adapter
 from everystep.train.optimizer import adapter_optimizer
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 from everystep.train.timing import Ledger
 
 _SHAPES = 4  # so many lengths of a batch are compiled
@@ -65,17 +65,17 @@ def examples(tasks: Sequence[Task], tokenizer: Tokenizer, instruction: str) -> l
     ]
 
 
-def planned_steps(count: int, how: Sft) -> int:
+def planned_steps(count: int, config: Sft) -> int:
     """Optimizer steps for `count` examples: whole batches, epochs rounded up."""
-    return max(1, math.ceil(count * how.epochs / (how.batch * how.accumulate)))
+    return max(1, math.ceil(count * config.epochs / (config.batch * config.accumulate)))
 
 
 def batches(
-    rows: Sequence[Example], how: Sft, seed: int, pad: int, steps: int, parts: int = 1
+    rows: Sequence[Example], config: Sft, seed: int, pad: int, steps: int, parts: int = 1
 ) -> list[list[tuple[Batch, ...]]]:
     """For each optimizer step its micro-batches, each in so many parts: a seeded permutation per epoch, rows
     of similar length side by side."""
-    size = how.batch * how.accumulate
+    size = config.batch * config.accumulate
     order: list[int] = []
     epoch = 0
     while len(order) < steps * size:
@@ -86,16 +86,16 @@ def batches(
             groups = [near[at : at + size] for at in range(0, len(near), size)]
             order += [int(i) for g in rng.permutation(len(groups)) for i in groups[g]]
         epoch += 1
-    each = how.batch // parts
+    each = config.batch // parts
     picked = [[rows[i] for i in order[at : at + each]] for at in range(0, steps * size, each)]
     lengths = padded_lengths([max(map(_length, part)) for part in picked])
     weights = [
-        how.accumulate / sum(len(rows[i].completion) for i in order[at : at + size])
+        config.accumulate / sum(len(rows[i].completion) for i in order[at : at + size])
         for at in range(0, steps * size, size)
     ]
     made = [_batch(part, pad, weights[k * each // size], lengths) for k, part in enumerate(picked)]
     micros = [tuple(made[k : k + parts]) for k in range(0, len(made), parts)]
-    return [micros[k : k + how.accumulate] for k in range(0, len(micros), how.accumulate)]
+    return [micros[k : k + config.accumulate] for k in range(0, len(micros), config.accumulate)]
 
 
 def padded_lengths(longest: Sequence[int]) -> list[int]:
@@ -148,50 +148,50 @@ def sft(
     tokenizer: Tokenizer,
     train: Sequence[Example],
     dev: Sequence[Example],
-    how: Sft,
+    config: Sft,
     seed: int,
     on_step: OnStep,
-    leg: Leg | None = None,
+    session: StageSession | None = None,
     ledger: Ledger | None = None,
 ) -> int:
-    """Train the model's adapter in place, from where the leg begins; the number of steps made in all.
+    """Train the model's adapter in place, from where the session begins; the number of steps made in all.
     `on_step(step, {"loss", "dev_loss"?})` after each optimizer step; losses in nats a token. Raises
-    ValueError where there is nothing to train on, and Stopped where the leg ends before the stage does."""
+    ValueError where there is nothing to train on, and Stopped where the session ends before the stage does."""
     if not train:
         raise ValueError("sft: there is no worked task to train on; give a source whose tasks have solutions")
     mesh = device_mesh()
-    if how.batch % mesh.size:
+    if config.batch % mesh.size:
         raise ValueError(
-            f"sft: batches of {how.batch} rows cannot be spread over {mesh.size} devices; make sft.batch a "
+            f"sft: batches of {config.batch} rows cannot be spread over {mesh.size} devices; make sft.batch a "
             f"multiple of {mesh.size}"
         )
     place(model, mesh)
-    leg, ledger = leg or Leg(planned_steps(len(train), how)), ledger or Ledger()
-    planned = leg.horizon.planned
-    config = TrainingConfig(
+    session, ledger = session or StageSession(planned_steps(len(train), config)), ledger or Ledger()
+    planned = session.horizon.planned
+    trainer_config = TrainingConfig(
         eval_every_n_steps=10**9,
         max_steps=planned,
-        gradient_accumulation_steps=how.accumulate if how.accumulate > 1 else None,
+        gradient_accumulation_steps=config.accumulate if config.accumulate > 1 else None,
     )
-    trainer = PeftTrainer(model, adapter_optimizer(), config)
+    trainer = PeftTrainer(model, adapter_optimizer(), trainer_config)
     pad = tokenizer.pad
-    report = _Report(trainer, dev, how, pad, leg, on_step, ledger)
-    side_by_side = Lanes(lanes(nnx.state(model)))
+    report = _Report(trainer, dev, config, pad, session, on_step, ledger)
+    side_by_side = Workers(worker_count(nnx.state(model)))
     keep_base(trainer, report.rate, ledger, side_by_side)
-    if leg.resumed:
-        restore(trainer, leg.resumed.arrays)
-    leg.adapter = lambda: trained_adapter(trainer)
+    if session.resumed:
+        restore(trainer, session.resumed.arrays)
+    session.adapter = lambda: trained_adapter(trainer)
     trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
     trainer.with_loss_fn(loss, has_aux=True)
     trainer._post_process_train_step = report.after
-    parts = len(side_by_side.parts(how.batch, units=how.batch))
-    steps = batches(train, how, seed, pad, planned, parts)[leg.start :]
+    parts = len(side_by_side.parts(config.batch, units=config.batch))
+    steps = batches(train, config, seed, pad, planned, parts)[session.start :]
     # The plan can shrink while it runs: the horizon is asked for at every step.
-    wanted = (step for k, step in enumerate(steps, leg.start) if k < leg.horizon.steps)
+    wanted = (step for k, step in enumerate(steps, session.start) if k < session.horizon.steps)
     with mesh:
         trainer.train((b for step in wanted for b in step), skip_jit=True)
-    leg.close()
-    return leg.horizon.steps
+    session.close()
+    return session.horizon.steps
 
 
 class _Report:
@@ -201,16 +201,16 @@ class _Report:
         self,
         trainer: PeftTrainer,
         dev: Sequence[Example],
-        how: Sft,
+        config: Sft,
         pad: int,
-        leg: Leg,
+        session: StageSession,
         on_step: OnStep,
         ledger: Ledger,
     ):
-        self.how, self.on_step, self.leg, self.ledger = how, on_step, leg, ledger
-        self.micro = leg.start * how.accumulate
+        self.config, self.on_step, self.session, self.ledger = config, on_step, session, ledger
+        self.micro = session.start * config.accumulate
         self.losses: list[Array] = []  # of the step's parts
-        size = how.batch
+        size = config.batch
         tokens = sum(len(e.completion) for e in dev)
         ordered = sorted(dev, key=_length)
         ordered += [Example([], [])] * (-len(ordered) % size)  # of no weight; all batches have one size
@@ -220,8 +220,8 @@ class _Report:
         self.trainer: Any = trainer
 
     def rate(self) -> float:
-        step = self.micro // self.how.accumulate
-        return self.leg.horizon.rate(self.how.learning_rate, self.how.warmup, step)
+        step = self.micro // self.config.accumulate
+        return self.session.horizon.rate(self.config.learning_rate, self.config.warmup, step)
 
     def dev_loss(self) -> float:
         evaluate = self.trainer.jit_train_and_eval_step(skip_jit=True)[1]
@@ -231,14 +231,14 @@ class _Report:
     def after(self, aux: list[dict[str, Array]]) -> None:
         self.losses += [part["loss"] for part in aux]  # which may still be computed
         self.micro += 1
-        if self.micro % self.how.accumulate:
+        if self.micro % self.config.accumulate:
             return
-        step = self.micro // self.how.accumulate
+        step = self.micro // self.config.accumulate
         with self.ledger.phase("update"):  # dispatched before; this waits for it
-            metrics = {"loss": sum(map(float, self.losses)) / self.how.accumulate}
+            metrics = {"loss": sum(map(float, self.losses)) / self.config.accumulate}
         self.losses.clear()
-        if self.dev and (step % self.how.eval_every == 0 or step == self.leg.horizon.steps):
+        if self.dev and (step % self.config.eval_every == 0 or step == self.session.horizon.steps):
             metrics["dev_loss"] = self.dev_loss()
         self.on_step(step, metrics)
         with self.ledger.phase("checkpoint"):
-            self.leg.after(step, lambda: snapshot(self.trainer))
+            self.session.after(step, lambda: snapshot(self.trainer))

@@ -18,7 +18,7 @@ from everystep.train.checkpoint import Checkpoints, Saved, Writer
 
 Snapshot = Callable[[], dict[str, np.ndarray]]
 
-_MEASURED = 10  # steps whose mean is the pace; the first two of a leg compile and are no part of it
+_MEASURED = 10  # steps whose mean is the pace; the first two of a session compile and are no part of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ def _cosine(high: float, low: float, share: float) -> float:
     return low + (high - low) * (1 + math.cos(math.pi * min(1.0, share))) / 2
 
 
-class Leg:
-    """A leg of a stage. `resumed` is the checkpoint it starts from, `horizon` its plan, `turned` what made an
+class StageSession:
+    """A session of a stage. `resumed` is the checkpoint it starts from, `horizon` its plan, `turned` what made an
     earlier attempt turn back; `adapter`, which the trainer sets, gives what has been learned so far, in
     float32; `extra` gives values and arrays that a checkpoint must hold besides what
     training changes. A stage whose optimizer has its own schedule says that its plan never `shrinks`: it is
@@ -88,7 +88,7 @@ class Leg:
         self.writer = Writer(checkpoints) if checkpoints else None
         self.resumed: Saved | None = checkpoints.newest(say) if checkpoints else None
         self.warmup, self.horizon = warmup, Horizon(planned, planned)
-        self.before = 0.0  # minutes of earlier legs
+        self.before = 0.0  # minutes of earlier sessions
         self.turned: dict[str, Any] | None = None
         self.paused: str | None = None
         if self.resumed:
@@ -106,7 +106,7 @@ class Leg:
 
     @property
     def minutes(self) -> float:
-        """How long the stage has taken, in all its legs; what was lost between them is not counted."""
+        """How long the stage has taken, in all its sessions; what was lost between them is not counted."""
         return self.before + (self.now() - self.began) / 60
 
     def begin(self, snapshot: Snapshot) -> None:
@@ -138,7 +138,7 @@ class Leg:
     def after(self, step: int, snapshot: Snapshot) -> None:
         """To be called when step `step` (from 1) and all its files are done. Saves where a checkpoint is due,
         shrinks the plan where it no longer fits the time, and raises Stopped, having saved, where
-        the leg has to end."""
+        the session has to end."""
         now = self.now()
         self.times.append(now)
         last = step >= self.horizon.steps

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from everystep.core.files import append_jsonl, read_jsonl, write_bytes, write_jsonl
+from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import record
 from everystep.core.run import Run
@@ -18,7 +19,6 @@ from everystep.forecast.work import shape_from
 from everystep.model.io.load import load
 from everystep.model.lora import adapter, add_lora, save_adapter
 from everystep.score.mix import mix_of
-from everystep.show.screen import Screen
 from everystep.train.checkpoint import Saved
 from everystep.train.footprint import shape
 from everystep.train.grpo import grpo as train_grpo
@@ -28,7 +28,7 @@ from everystep.train.selfmade import traces
 from everystep.train.session import Session
 from everystep.train.sft import examples, planned_steps
 from everystep.train.sft import sft as train_sft
-from everystep.train.stage_session import Leg
+from everystep.train.stage_session import StageSession
 from everystep.train.throughput import reach, throughput
 from everystep.train.timing import Ledger, shares
 from everystep.train.watch import TurnBack, trouble
@@ -36,7 +36,7 @@ from everystep.train.watch import TurnBack, trouble
 _DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
-def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+def sft(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     """Fine-tune the base on worked traces; leaves the stage's adapter."""
     if run.done("sft"):
         return
@@ -53,10 +53,10 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     rows = examples(tasks, base.tokenizer, recipe.model.prompt)
     worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:_DEV_TASKS]
     planned = planned_steps(len(rows), recipe.sft)
-    leg = session.leg("sft", planned, recipe, run, screen)
+    stage_session = session.open_stage("sft", planned, recipe, run, screen)
     with (
-        metrics(run.metrics("sft"), leg.start, recipe.log) as log,
-        screen.progress(f"sft, {len(rows)} traces", planned, leg.start) as advance,
+        metrics(run.metrics("sft"), stage_session.start, recipe.log) as log,
+        screen.progress(f"sft, {len(rows)} traces", planned, stage_session.start) as advance,
     ):
 
         def on_step(step: int, values: dict[str, float]) -> None:
@@ -66,13 +66,15 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
 
         worked_rows = examples(worked_dev, base.tokenizer, recipe.model.prompt)
         ledger = Ledger()
-        steps = train_sft(model, base.tokenizer, rows, worked_rows, recipe.sft, recipe.seed, on_step, leg, ledger)
-    _keep(run, "sft", recipe, leg.adapter())
+        steps = train_sft(
+            model, base.tokenizer, rows, worked_rows, recipe.sft, recipe.seed, on_step, stage_session, ledger
+        )
+    _keep(run, "sft", recipe, stage_session.adapter())
     screen.say(f"sft: {_time_spent(run, 'sft')}")
-    run.mark_done("sft", {"minutes": leg.minutes, "steps": steps})
+    run.mark_done("sft", {"minutes": stage_session.minutes, "steps": steps})
 
 
-def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
+def grpo(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     """Train the SFT policy by GRPO; leaves the stage's adapter and every completion."""
     if run.done("grpo"):
         return
@@ -83,7 +85,7 @@ def grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> None:
     run.mark_done("grpo", done)
 
 
-def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[str, Any] | None:
+def _grpo(recipe: Recipe, run: Run, session: Session, screen: Progress) -> dict[str, Any] | None:
     """One attempt at the stage: what to note of it when it is done, None where it turned back."""
     policy_, how = load_policy(recipe, run, "sft" if recipe.grpo.start == "sft" else "fresh"), recipe.grpo
     start = adapter(policy_.model)
@@ -95,24 +97,24 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
         values, arrays = best.held()
         return values, arrays | draws.state()
 
-    leg = session.leg("grpo", how.steps, recipe, run, screen, extra)
-    if leg.resumed:
-        best.go_on(leg.resumed)
-        draws.go_on(leg.resumed.arrays)
-    rows = read_jsonl(run.metrics("grpo"))[0] if leg.start else []
+    stage_session = session.open_stage("grpo", how.steps, recipe, run, screen, extra)
+    if stage_session.resumed:
+        best.go_on(stage_session.resumed)
+        draws.go_on(stage_session.resumed.arrays)
+    rows = read_jsonl(run.metrics("grpo"))[0] if stage_session.start else []
     ended, ledger = None, Ledger()
     with (
-        metrics(run.metrics("grpo"), leg.start, recipe.log) as log,
-        screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps, leg.start) as advance,
+        metrics(run.metrics("grpo"), stage_session.start, recipe.log) as log,
+        screen.progress(f"grpo, {how.prompts} x {how.group}", how.steps, stage_session.start) as advance,
     ):
 
         def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
-            if step % how.eval_every == 0 or step == leg.horizon.steps:
+            if step % how.eval_every == 0 or step == stage_session.horizon.steps:
                 with ledger.phase("evaluate"):
                     done = evaluate_on(recipe, policy_, dev, lambda batch: None)
                 values["dev/contract"] = sum(g.contract for g in done) / len(done)
                 values["dev/format"] = sum(not g.trace.faults for g in done) / len(done)
-                best.seen(step, values["dev/contract"], leg.adapter())
+                best.seen(step, values["dev/contract"], stage_session.adapter())
             write_jsonl(run.records(step), [record(g, s, step) for g, s in zip(graded, scores, strict=True)])
             log.log(step, values)
             append_jsonl(run.seconds("grpo"), [{"step": step, **ledger.take()}])
@@ -123,7 +125,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
             )
             found = trouble(rows, recipe.watch)
             if found and found.action == "pause":
-                leg.pause(found.reason)
+                stage_session.pause(found.reason)
             elif found:
                 raise TurnBack(found, step)
 
@@ -137,15 +139,15 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
                 recipe.seed,
                 recipe.model.prompt,
                 on_step,
-                leg,
+                stage_session,
                 judge_of(recipe),
                 ledger,
             )
         except TurnBack as turn:
-            if turn.trouble.action == "back" and leg.turned is None:
-                _turn_back(turn, rows, run, leg, best, screen)
+            if turn.trouble.action == "back" and stage_session.turned is None:
+                _turn_back(turn, rows, run, stage_session, best, screen)
                 return None
-            leg.close()
+            stage_session.close()
             steps, ended = turn.step, turn.trouble.reason
             screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
     screen.say(f"grpo: {_time_spent(run, 'grpo')}")
@@ -156,13 +158,19 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Screen) -> dict[st
     last = how.choose == "last" and ended is None
     if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
         best.adapter = start
-    _keep(run, "grpo", recipe, leg.adapter() if last else best.adapter)
+    _keep(run, "grpo", recipe, stage_session.adapter() if last else best.adapter)
     if best.step and not last:
         screen.say(f"kept: the adapter of step {best.step}, best on dev with {best.value:.1%}")
     elif not last:
         screen.say("kept: the adapter that GRPO began with")
     kept = steps if last else best.step
-    return {"minutes": leg.minutes, "steps": steps, "kept": kept, "turned": leg.turned, "ended": ended}
+    return {
+        "minutes": stage_session.minutes,
+        "steps": steps,
+        "kept": kept,
+        "turned": stage_session.turned,
+        "ended": ended,
+    }
 
 
 def _time_spent(run: Run, stage: str) -> str:
@@ -171,12 +179,14 @@ def _time_spent(run: Run, stage: str) -> str:
     return f"{sum(row['total'] for row in rows) / max(1, len(rows)):.2f} s a step: {shares(rows)}"
 
 
-def _turn_back(turn: TurnBack, rows: list[Any], run: Run, leg: Leg, best: "_Best", screen: Screen) -> None:
+def _turn_back(
+    turn: TurnBack, rows: list[Any], run: Run, stage_session: StageSession, best: "_Best", screen: Progress
+) -> None:
     """Give up the steps since the last checkpoint; kept are their metrics, beside, and the best on dev."""
     values, keep = best.held()
     about = {"step": turn.step, "name": turn.trouble.name, "reason": turn.trouble.reason}
     write_jsonl(run.abandoned("grpo"), [{"step": i, **row} for i, row in enumerate(rows, 1)])
-    to = leg.turn_back(about, keep, values)
+    to = stage_session.turn_back(about, keep, values)
     screen.say(
         f"at step {turn.step} {turn.trouble.reason} (watch.{turn.trouble.name}): back to step {to}, with "
         f"half the learning rate; the second time, training ends"

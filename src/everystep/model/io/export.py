@@ -269,8 +269,8 @@ def write_tunix(model: Gemma, arrays: Mapping[str, np.ndarray], step: int, folde
     state = nnx.state(model, nnx.LoRAParam)
     for path, leaf in nnx.to_flat_state(state):
         leaf.set_value(np.asarray(arrays[".".join(map(str, path))], np.float32))
-    how = jax.tree.map(lambda _: ocp.SaveArgs(), state)
-    content = ocp.args.Composite(model_params=ocp.args.PyTreeSave(item=state, save_args=how))
+    save_args = jax.tree.map(lambda _: ocp.SaveArgs(), state)
+    content = ocp.args.Composite(model_params=ocp.args.PyTreeSave(item=state, save_args=save_args))
     # What Tunix notes for an actor: where a training that goes on from here counts from.
     about = {"global_step": step, "role": "actor"}
     loud = logging.get_verbosity()

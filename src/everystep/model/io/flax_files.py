@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorstore
 
+from everystep.core.files import cache_folder
 from everystep.model.config import Config, config_json, read_config
 from everystep.model.io.layout import ParameterPath, Shape, layout, to_file
 from everystep.model.io.published import KNOWN
@@ -52,7 +52,7 @@ def as_folder(checkpoint: Path) -> Path:
         if p.is_file()
     ]
     name = f"{checkpoint.name}-{hashlib.sha256(bytes(0).join(parts)).hexdigest()[:16]}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "everystep" / "flax"
+    cache = cache_folder("flax")
     if not (cache / name / "config.json").is_file():
         cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache))

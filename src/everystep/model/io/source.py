@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from everystep.core.run import Run
+from everystep.core.run import TRAINED, Run
 
 TINY = Path(__file__).resolve().parents[1] / "assets" / "tiny"
 # What is fetched of a repository: no second copy of the weights in another format.
@@ -19,7 +19,6 @@ _WANTED += ["tokenizer.model", "tokenizer.json", "tokenizer_config.json", "chat_
 _PART = r"[A-Za-z0-9][\w.-]*"
 _HUB = re.compile(rf"{_PART}/{_PART}(@[\w./-]+)?")
 _KAGGLE = re.compile(rf"(kaggle:)?{_PART}(/{_PART}){{3}}(/\d+)?")
-_STAGES = ("grpo", "sft")  # the later one first
 _DEEP = 8  # runs on runs on …
 
 
@@ -86,7 +85,7 @@ def _run(run: Run, stage: str, deep: int) -> Source:
         base, rank, alpha = str(model["name"]), int(model["lora"]["rank"]), float(model["lora"]["alpha"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"model {run.root}: its recipe.json cannot be read ({error})") from None
-    files = [run.adapter(s) for s in ([stage] if stage else _STAGES)]
+    files = [run.adapter(s) for s in ([stage] if stage else reversed(TRAINED))]
     there = [file for file in files if file.is_file()]
     if not there:
         said = f"stage {stage!r} has" if stage else "run has"

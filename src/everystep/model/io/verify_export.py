@@ -100,8 +100,8 @@ def reread(kind: str, folder: Path, ref: Reference, dtype: str = "float32") -> A
         logits = _logits(policy.structure, merged(read.model), ref.rows, pad)
         own = _logits(policy.structure, _rounded(policy.model, dtype), ref.rows, pad)
         weights = float(np.abs(logits - own).max()) / ref.spread
-        near = EXACT if dtype == "float32" else FLOAT32  # a sum in another order may round to the other side
-        if not weights <= (near if here == "float32" else tolerance):
+        sliding = EXACT if dtype == "float32" else FLOAT32  # a sum in another order may round to the other side
+        if not weights <= (sliding if here == "float32" else tolerance):
             raise ValueError(f"{folder}: its weights are not the policy's (logits differ by {weights:.2g} σ)")
     else:
         again = replace(policy, model=_adapted(kind, folder, ref))
@@ -161,7 +161,7 @@ def _greedy(policy: Policy, prompts: Sequence[Prompt]) -> list[Any]:
     return [group[0] for group in policy.sample(prompts, 1, Sampling(temperature=0.0, max_tokens=GREEDY))]
 
 
-def _same_text(ref: Reference, found: Sequence[Any], near: float, folder: Path) -> tuple[int, int]:
+def _same_text(ref: Reference, found: Sequence[Any], sliding: float, folder: Path) -> tuple[int, int]:
     """How many greedy tokens were compared, and how many texts part at a tie. ValueError where one parts at
     what is no tie: each side prefers its own token by more than both could be wrong."""
     tokens = ties = 0
@@ -170,7 +170,7 @@ def _same_text(ref: Reference, found: Sequence[Any], near: float, folder: Path) 
         tokens += len(own.tokens) if same is None else same
         if same is None and len(own.tokens) == len(other.tokens):
             continue
-        if same is None or abs(own.logprobs[same] - other.logprobs[same]) > 3 * near:
+        if same is None or abs(own.logprobs[same] - other.logprobs[same]) > 3 * sliding:
             raise ValueError(
                 f"{folder}: is not the policy: asked {prompt.text[:60]!r} it says {other.text[:60]!r}, "
                 f"the policy {own.text[:60]!r}"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from everystep.core.extras import install_hint
 from everystep.core.files import to_json, write_json, write_text
 from everystep.show.film.captions import cues, narration, webvtt
 from everystep.show.film.frames import frames
@@ -25,7 +26,7 @@ def ffmpeg() -> str:
         from imageio_ffmpeg import get_ffmpeg_exe
     except ImportError:
         raise ValueError(
-            "the video needs ffmpeg from the package imageio-ffmpeg: pip install 'everystep[video]'"
+            f"the video needs ffmpeg from the package imageio-ffmpeg: {install_hint('video')}"
         ) from None
     try:
         return get_ffmpeg_exe()

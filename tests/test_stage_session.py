@@ -1,4 +1,4 @@
-"""Laws of a leg: when it saves, how it leaves, how a plan shrinks with its rate. The clock is a fake."""
+"""Laws of a session: when it saves, how it leaves, how a plan shrinks with its rate. The clock is a fake."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from everystep.core.clock import Deadline
 from everystep.core.recipe import Checkpoint
 from everystep.core.types import Stopped
 from everystep.train.checkpoint import Checkpoints
-from everystep.train.stage_session import Horizon, Leg
+from everystep.train.stage_session import Horizon, StageSession
 from fakes import FakeClock
 from model_fixtures import TUNIX
 
@@ -26,13 +26,15 @@ def arrays(step: int) -> dict[str, np.ndarray]:
     return {"model/a": np.full(3, step, np.float32)}
 
 
-def make(leg: Leg, clock: FakeClock, seconds: float, upto: int = 10**6, start: int | None = None) -> Iterator[int]:
-    """The steps of a leg, each of which takes so many seconds."""
-    step = leg.start if start is None else start
-    while step < min(leg.horizon.steps, upto):
+def make(
+    session: StageSession, clock: FakeClock, seconds: float, upto: int = 10**6, start: int | None = None
+) -> Iterator[int]:
+    """The steps of a session, each of which takes so many seconds."""
+    step = session.start if start is None else start
+    while step < min(session.horizon.steps, upto):
         step += 1
         clock.advance(seconds)
-        leg.after(step, lambda step=step: arrays(step))
+        session.after(step, lambda step=step: arrays(step))
         yield step
 
 
@@ -61,11 +63,11 @@ def test_a_shrunken_plan_starts_where_it_was_and_ends_at_the_end(begin: int) -> 
 
 def test_it_saves_by_the_clock_and_by_steps(tmp_path: Path) -> None:
     clock = FakeClock()
-    leg = Leg(100, 0.0, checkpoints(tmp_path), Checkpoint(minutes=1), now=clock)
-    assert list(make(leg, clock, 7.0, upto=30)) == list(range(1, 31))
-    leg.close()
+    session = StageSession(100, 0.0, checkpoints(tmp_path), Checkpoint(minutes=1), now=clock)
+    assert list(make(session, clock, 7.0, upto=30)) == list(range(1, 31))
+    session.close()
     assert [int(p.name[5:13]) for p in checkpoints(tmp_path).files()] == [9, 18, 27]
-    again = Leg(100, 0.0, checkpoints(tmp_path), Checkpoint(minutes=60, steps=4), now=clock)
+    again = StageSession(100, 0.0, checkpoints(tmp_path), Checkpoint(minutes=60, steps=4), now=clock)
     assert again.start == 27 and again.resumed and again.resumed.arrays["model/a"][0] == 27
     list(make(again, clock, 7.0, upto=33))
     again.close()
@@ -76,35 +78,35 @@ def test_it_saves_by_the_clock_and_by_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [1, 5, 19])
 def test_asked_to_stop_it_saves_the_step_and_leaves(tmp_path: Path, at: int) -> None:
     clock, asked = FakeClock(), list[str]()
-    leg = Leg(20, 0.1, checkpoints(tmp_path), now=clock, stop=lambda: asked[0] if asked else None)
+    session = StageSession(20, 0.1, checkpoints(tmp_path), now=clock, stop=lambda: asked[0] if asked else None)
     done = []
     with pytest.raises(Stopped, match=f"asked to stop; step {at} of 20 is saved"):
-        for step in make(leg, clock, 1.0):
+        for step in make(session, clock, 1.0):
             done.append(step)
             if step == at - 1 or at == 1:
                 asked.append("asked to stop")
                 if at == 1:
-                    leg.after(1, lambda: arrays(1))
-    again = Leg(20, 0.1, checkpoints(tmp_path), now=clock)
+                    session.after(1, lambda: arrays(1))
+    again = StageSession(20, 0.1, checkpoints(tmp_path), now=clock)
     assert again.start == at and list(make(again, clock, 1.0)) == list(range(at + 1, 21))
 
 
 def test_a_wish_to_stop_at_the_last_step_is_too_late(tmp_path: Path) -> None:
-    leg = Leg(3, 0.1, checkpoints(tmp_path), stop=lambda: "asked")
-    leg.after(3, lambda: arrays(3))
-    leg.close()
+    session = StageSession(3, 0.1, checkpoints(tmp_path), stop=lambda: "asked")
+    session.after(3, lambda: arrays(3))
+    session.close()
 
 
 def test_a_pace_that_drops_to_a_third_still_ends_inside_the_hours(tmp_path: Path) -> None:
     """10 s a step as planned, 30 s from step 40 on: the plan shrinks, what is reserved stays free."""
     clock, said = FakeClock(), list[str]()
     deadline = Deadline(clock(), hours=0.5, reserved=5.0)  # 1,500 s for 140 steps of 10 s
-    leg = Leg(140, 0.1, checkpoints(tmp_path), deadline=deadline, now=clock, say=said.append)
-    assert list(make(leg, clock, 10.0, upto=40))[-1] == 40 and not said
-    step = list(make(leg, clock, 30.0, start=40))[-1]
-    leg.close()
+    session = StageSession(140, 0.1, checkpoints(tmp_path), deadline=deadline, now=clock, say=said.append)
+    assert list(make(session, clock, 10.0, upto=40))[-1] == 40 and not said
+    step = list(make(session, clock, 30.0, start=40))[-1]
+    session.close()
     assert 60 < step < 80 and deadline.left(clock()) >= 0 and len(said) <= 2 and "do not fit" in said[0]
-    assert leg.horizon.rate(1.0, 0.1, step) == pytest.approx(0.1)
+    assert session.horizon.rate(1.0, 0.1, step) == pytest.approx(0.1)
 
 
 def test_a_plan_can_shrink_again_and_the_rate_never_jumps() -> None:
@@ -117,34 +119,36 @@ def test_a_plan_can_shrink_again_and_the_rate_never_jumps() -> None:
 
 def test_the_shrunken_plan_is_in_the_checkpoint(tmp_path: Path) -> None:
     clock = FakeClock()
-    leg = Leg(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock)
-    step = next(step for step in make(leg, clock, 60.0) if leg.horizon.begin)
-    leg.close()
-    assert leg.horizon.steps < 100
-    later = Leg(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 9.0, 10.0), now=clock)
-    assert later.start == step and later.horizon == leg.horizon
+    session = StageSession(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock)
+    step = next(step for step in make(session, clock, 60.0) if session.horizon.begin)
+    session.close()
+    assert session.horizon.steps < 100
+    later = StageSession(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 9.0, 10.0), now=clock)
+    assert later.start == step and later.horizon == session.horizon
 
 
 def test_a_plan_that_cannot_shrink_is_left_at_the_end_of_the_hours(tmp_path: Path) -> None:
     clock = FakeClock()
-    leg = Leg(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock, shrinks=False)
+    session = StageSession(
+        100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock, shrinks=False
+    )
     with pytest.raises(Stopped, match="hours are over; step 50 of 100 is saved"):
-        list(make(leg, clock, 60.0))
+        list(make(session, clock, 60.0))
 
 
 def test_hours_that_are_over_end_the_leg(tmp_path: Path) -> None:
     clock = FakeClock()
-    leg = Leg(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock)
+    session = StageSession(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock)
     with pytest.raises(Stopped, match="hours are over; step 1 of 100 is saved"):
-        list(make(leg, clock, 4000.0))
+        list(make(session, clock, 4000.0))
 
 
 def test_what_a_stage_holds_besides_comes_back(tmp_path: Path) -> None:
     def extra() -> tuple[dict, dict]:
         return {"best": [3, 0.5]}, {"best/x": np.ones(2)}
 
-    leg = Leg(9, 0.1, checkpoints(tmp_path), Checkpoint(steps=4), extra=extra)
-    leg.after(4, lambda: arrays(4))
-    leg.close()
-    saved = Leg(9, 0.1, checkpoints(tmp_path)).resumed
+    session = StageSession(9, 0.1, checkpoints(tmp_path), Checkpoint(steps=4), extra=extra)
+    session.after(4, lambda: arrays(4))
+    session.close()
+    saved = StageSession(9, 0.1, checkpoints(tmp_path)).resumed
     assert saved and saved.about["best"] == [3, 0.5] and saved.arrays["best/x"].tolist() == [1, 1]
