@@ -83,6 +83,8 @@ def same_answer(
         return _boolean(answer, gold)
     if kind is Kind.DATE:
         return grade_date(answer, gold)
+    if kind is Kind.TIME and _HOURS.fullmatch(gold.strip()) and re.search(r"\b(?:hour|hr|min)", answer):
+        return _number(answer, _tidy(gold), Kind.QUANTITY, unit)
     if kind is Kind.TIME:
         return grade_time(answer, gold)
     if kind is Kind.LIST:
@@ -153,19 +155,21 @@ def _number(answer: str, gold: str, kind: Kind, unit: str | None) -> Reading:
 _CJK = re.compile(
     r"[\u3040-\u30ff\u3400-\u4e06\u4e08-\u4ebe\u4ec0-\u5103\u5105-\u842b\u842d-\u9fff\uac00-\ud7af]+[。]?"
 )
+_MYRIADS = re.compile(r"(\d{1,9}(?:\.\d{1,4})?)\s?[万萬]")
 _HOURS = re.compile(r"\b(\d{1,3})\s?h\s?([0-5]\d)\b(?!\s*[a-zA-Z:])")
 _LABELLED = re.compile(r"^\s*[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*\s+-\s+(?=[$€£]?\d)")
 _IN_BRACKETS = re.compile(r"^(\s*[-+$€£]?[\d.,/]+)\s*\(([A-Za-z]{1,20})\)\s*$")
 _NO_THINGS = re.compile(
-    r"(?:(?:there|they|he|she|it) (?:are|is|has|have|had) )?no [a-z]+(?: (?:left|remaining|more))?\.?", re.I
+    r"(?:(?:there|they|he|she|it) (?:are|is|has|have|had) )?no (?:[a-z]+s|people|children|money)(?: (?:left|remaining|more))?\.?", re.I
 )
-_POINTED = re.compile(r"\d{1,3}(?:\.\d{3})+")
+_POINTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 
 
 def _tidy(text: str) -> str:
     """An answer's text without the words of other scripts around a number, `2h30` and `12 (apples)` written out."""
     if not text.isascii():
         text = _LABELLED.sub("", text)
+        text = _MYRIADS.sub(lambda m: str(Fraction(m.group(1)) * 10**4), text)
         text = _CJK.sub(" ", text) if any(c.isdigit() for c in text) else text
     return _IN_BRACKETS.sub(r"\1 \2", _HOURS.sub(r"\1h \2min", text)).strip()
 
@@ -245,11 +249,14 @@ def _tight(text: str) -> str:
 
 
 _MATRIX = re.compile(r"\\begin\{([bpB]?matrix|array)\}(?:\{[^{}]*\})?(.*?)\\end\{\1\}", re.DOTALL)
+_NESTED = re.compile(r"\[((?:\s*\[[^\[\]]{1,200}\]\s*,?){1,12})\]")
 _UNION = re.compile(r"\s*(?:∪|\\cup\b)\s*")
 
 
 def _cells(text: str) -> list[list[str]] | None:
     """The rows of a matrix in LaTeX, in any brackets; None for anything else."""
+    if (nested := _NESTED.fullmatch(text.strip(" $"))) and "\\" not in text:
+        return [row.split(",") for row in re.findall(r"\[([^\[\]]*)\]", nested.group(1).replace(" ", ""))]
     found = list(_MATRIX.finditer(text[:2000]))
     if len(found) != 1:
         return None

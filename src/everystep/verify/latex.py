@@ -17,7 +17,7 @@ _CONTENT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox|emph|bf|rm)\s*\{([^{}]*)\}"
 )
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*([-+]?\s*[\d.,]+)\s*\}|(\d))\s*(?:\{\s*([\d.,]+)\s*\}|(\d))")
-_OVERLINE = re.compile(r"(\d{0,12})\.(\d{0,12})\\(?:overline|dot)\s*(?:\{\s*(\d{1,12})\s*\}|(\d))")
+_OVERLINE = re.compile(r"(\d{0,12})\.(\d{0,12})\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,12})\s*\}|(\d))")
 _POWER = re.compile(r"\^\s*\{\s*([-+]?\s*\w{1,4})\s*\}")
 _REPLACED = {
     r"\times": "×", r"\cdot": "·", r"\div": "÷", r"\pm": "±", r"\approx": "≈", r"\leq": "≤", r"\geq": "≥",

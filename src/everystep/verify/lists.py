@@ -121,6 +121,8 @@ def grade_list(answer: str, gold: str, same: Same) -> Reading:
     if target is None:
         return Reading(Verdict.UNGRADABLE, None, "the gold answer is no list")
     text = _spread(unwrap(answer))
+    if len(target.items) == 2 and target.brackets[:1] in ("(", "["):
+        text = _interval(text)
     said = _said_items(text, target)
     if said is None:
         return Reading(Verdict.WRONG, None, "no list")
@@ -157,6 +159,25 @@ def grade_list(answer: str, gold: str, same: Same) -> Reading:
     ):
         return Reading(Verdict.UNGRADABLE, read, "the same items in another order")
     return result
+
+
+_BOUND = r"(-?[\w.,/√π]+)"
+_BETWEEN = re.compile(rf"{_BOUND}\s*([<≤])\s*[a-z]\s*([<≤])\s*{_BOUND}")
+_ONE_SIDED = re.compile(rf"[a-z]\s*([<≤>≥])\s*{_BOUND}")
+
+
+def _interval(text: str) -> str:
+    """Inequalities as the interval they say: `2 ≤ x < 7` as `[2, 7)`, `x > 5` as `(5, ∞)`; other text as it is."""
+    said = text.strip(" .$")
+    if both := _BETWEEN.fullmatch(said):
+        low, first, second, high = both.groups()
+        return f"{'[' if first == '≤' else '('}{low}, {high}{']' if second == '≤' else ')'}"
+    if one := _ONE_SIDED.fullmatch(said):
+        sign, bound = one.groups()
+        if sign in "<≤":
+            return f"(-∞, {bound}{']' if sign == '≤' else ')'}"
+        return f"{'[' if sign == '≥' else '('}{bound}, ∞)"
+    return text
 
 
 def _said_items(text: str, target: Items) -> Items | None:

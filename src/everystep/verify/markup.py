@@ -297,7 +297,7 @@ class _Scanner:
                 self.closers.append(" " if name == "text" else "")
                 return self.put(" " if name == "text" else "", start, end + 1)
             return end
-        if name in ("overline", "dot") and (value := self._repeating(end)):
+        if name in ("overline", "bar", "dot") and (value := self._repeating(end)):
             return self.put(*value)
         if name in ("binom", "dbinom", "tbinom", "choose") and (found := _BINOMIAL.match(self.text, end)):
             n, k = int(found.group(1)), int(found.group(2))
