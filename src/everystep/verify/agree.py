@@ -19,6 +19,7 @@ _NAMED_REMAINDER = re.compile(
     r"\s*,?\s*(?:(?:with|and)\s+)?(?:(?:a|the)\s+)?(?:remainder(?:\s+(?:of|is))?\s|r)\s*(-?[0-9]{1,9})(?![\d/]|\.\d)"
 )
 _FLOAT_PLACES, _FLOAT_NOISE = 10, Fraction(1, 10**13)
+_WRITTEN = re.compile(r"(?:Rs\.)?[^\d.]*((?:\d[\d,' ]*)?(?:\.\d+)?)[^\d/]*")
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
 
@@ -207,14 +208,22 @@ def rounds_to(
     """Whether a side is one written number that is `exact` rounded to the places it is written with: for `=`
     with two decimals or three significant digits at least (or cut there), for `≈` with any."""
     lo = side.lo + (tokens[side.lo].text in ("-", "+"))
-    if side.hi - lo != 1 or tokens[lo].kind != NUM:
+    power = _power_of_ten(tokens[lo + 1 : side.hi])
+    if (side.hi - lo != 1 and power is None) or tokens[lo].kind != NUM:
         return False
     token = tokens[lo]
-    digits = "".join(c for c in token.text if c in "0123456789.").rstrip(".")
-    whole, _, part = digits.partition(".")
+    written = _WRITTEN.fullmatch(token.text)
+    if written is None:
+        return False  # a fraction, an amount in two units
+    whole, _, part = "".join(c for c in written.group(1) if c in "0123456789.").partition(".")
     unit = Fraction(1, 10 ** min(len(part), 40))
     if token.sign == "%":
         unit *= percent
+    if scale := next((v for word, v in SCALE.items() if token.text.endswith(word)), 0):
+        unit *= scale
+    if power is not None:
+        unit *= power
+        return abs(exact - stated) <= unit / 2 and (relation == "≈" or bool(part))
     gap = abs(exact - stated)
     if relation == "≈":
         if not part and whole.endswith("0"):
@@ -229,6 +238,16 @@ def rounds_to(
     if len(part) >= _FLOAT_PLACES and gap <= abs(exact) * _FLOAT_NOISE:
         return True
     return gap <= unit / 2 or (len(part) >= 2 and gap < unit and abs(stated) < abs(exact))
+
+
+def _power_of_ten(rest: Sequence[Token]) -> Fraction | None:
+    """The power of `× 10^-7`, with which a number is written; None for anything else."""
+    if len(rest) not in (4, 5) or [t.text for t in rest[:3]] != ["*", "10", "^"] or rest[-1].kind != NUM:
+        return None
+    value = rest[-1].value
+    if type(value) is not int or value > 60 or (len(rest) == 5 and rest[3].text != "-"):
+        return None
+    return Fraction(10) ** (-value if len(rest) == 5 else value)
 
 
 def _convertible(tokens: Sequence[Token], left: Side, relation: str, right: Side, names: Mapping[str, Number]) -> bool:

@@ -10,8 +10,10 @@ from fractions import Fraction
 
 from everystep.verify.arithmetic import evaluate
 from everystep.verify.claims import Link, expression, is_share
-from everystep.verify.measures import stands_first, unit_text
+from everystep.verify.measures import matching, stands_first, unit_text
 from everystep.verify.reader import Side, is_label
+from everystep.verify.unit_table import PREFIXES
+from everystep.verify.units import find_units
 from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Number, Token
 
 CORRECTED = "corrected afterwards"
@@ -24,9 +26,8 @@ _TRIAL = re.compile(
     re.IGNORECASE,
 )
 _CONDITION = re.compile(
-    r"\b(?:if|suppose|supposing|assume|assuming|try|trying|unless|whether|impossible|would|wouldn't|could|not|never|isn't"
-    r"|doesn't|cannot|can't|wrong|incorrect|incorrectly|mistakenly|mistake|instead of|rather than|want|wants|need|require"
-    r"|requires|wrote|written|must|should|satisfy|satisfies|such that|makes? sure)\b|n't\b",
+    r"\b(?:if|suppose|supposing|assume|assuming|try|trying|unless|whether|impossible|not|never|isn't|doesn't|cannot|can't"
+    r"|wrong|incorrect|incorrectly|mistakenly|mistake|rather than|wrote|written|satisfy|satisfies|such that)\b|n't\b",
     re.IGNORECASE,
 )
 _TRIED = re.compile(
@@ -35,7 +36,7 @@ _TRIED = re.compile(
 _DENIED = re.compile(
     r"contradict|[(\s]false\b|\bnot (?:true|possible|equal|valid|work|hold|satisf\w+|correct|right|the case|an integer)\b"
     r"|\b(?:no|without) (?:integer |real |such )?solution|\bimpossible\b|\binvalid\b|\b(?:doesn't|does not|do not|don't|isn't|"
-    r"cannot|can't|fails?|absurd)\b|≠|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
+    r"cannot|can't|fails?|absurd|would have to be|which it is not)\b|≠|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
     re.IGNORECASE,
 )
 _CORRECTION = re.compile(
@@ -91,6 +92,33 @@ def is_last_digit(value: Number, stated: Number) -> bool:
     return 0 <= stated < 10 and (value - stated) % 10 == 0 or (stated < 100 and (value - stated) % 100 == 0)
 
 
+_MODULUS = re.compile(r"\bmod(?:ulo)?\b\W{0,4}(\d{1,6})|\b[FZ]_(\d{1,6})|\b(clock)\b", re.IGNORECASE)
+
+
+def is_modular(text: str, value: Number, stated: Number) -> bool:
+    """Whether the text counts modulo a number, and the sides agree so."""
+    if Fraction(value).denominator != 1 or Fraction(stated).denominator != 1:
+        return False
+    moduli = [12 if m.group(3) else int(m.group(1) or m.group(2)) for m in _MODULUS.finditer(text)]
+    return any(m and (value - stated) % m == 0 for m in moduli)
+
+
+def is_prefixed(tokens: Sequence[Token], left: Side, right: Side, value: Number, stated: Number) -> bool:
+    """Whether the sides differ by a power of ten and their units are written differently: `1 MN/m² = 10⁶ Pa`."""
+    if not value or not stated or (ratio := Fraction(value) / stated) <= 0:
+        return False
+    units = [u for i in range(left.lo, left.hi) if tokens[i].kind == NUM and (u := unit_text(tokens, i))]
+    if len(units) == 1 and matching(units[0], unit_text(tokens, right.hi - 1)):
+        return False  # the unit table knows better
+    inside = {t.text.lower() for t in tokens[left.lo : left.hi] if t.kind == WORD} | set(_words_after(tokens, left.hi))
+    unit = tokens[right.hi].text if right.hi < len(tokens) and tokens[right.hi].kind == WORD else ""
+    scaled = any(u.name.startswith(tuple(PREFIXES)) for u in find_units(unit))
+    if unit.lower() in inside or not (scaled or (inside and (unit or right.operators))):
+        return False
+    power = len(str(ratio.numerator)) - len(str(ratio.denominator))
+    return any(abs(ratio / Fraction(10) ** k - 1) <= Fraction(1, 100) for k in (power - 1, power, power + 1) if k)
+
+
 def is_misread(tokens: Sequence[Token], link: Link) -> bool:
     """Whether a claim that does not hold was likely not meant as it was read."""
     left, right = link.left, link.right
@@ -122,7 +150,10 @@ def is_misread(tokens: Sequence[Token], link: Link) -> bool:
 
 def _after_of(tokens: Sequence[Token], i: int) -> bool:
     """Whether only the sign of a formula stands between a number and the phrase it ends."""
-    return i > 1 and tokens[i - 1].text == ";" and tokens[i - 2].kind == WORD
+    return i > 1 and tokens[i - 1].text == ";" and tokens[i - 2].kind == WORD and tokens[i - 2].text not in _SAYING
+
+
+_SAYING = {"is", "that", "get", "have", "means", "find", "write", "us", "obtain", "so", "then", "note", "gives"}
 
 
 def is_cut(tokens: Sequence[Token], left: Side, right: Side) -> bool:

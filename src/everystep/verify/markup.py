@@ -249,8 +249,8 @@ class _Scanner:
 
     def _tag(self, m: re.Match[str]) -> int:
         name = m.group().strip("</> ").split()[0].lower()
-        if name == "sup" and m.group()[1] != "/":
-            return self.put("^", m.start(), m.end())
+        if name in ("sup", "sub") and m.group()[1] != "/":
+            return self.put("^" if name == "sup" else "_", m.start(), m.end())
         block = name in ("br", "p", "div", "li", "td", "tr", "th", "table", "ul", "ol", "pre")
         return self.put("\n" if block else "", m.start(), m.end())
 
@@ -328,7 +328,7 @@ class _Scanner:
         if numeric:
             top, bottom = [g for g in numeric.groups() if g is not None]
             before = self.last()
-            mixed = before.isdigit() and int(top) < int(bottom) and self.text[start - 1 : start].isdigit()
+            mixed = before.isdigit() and int(top) < int(bottom) and self.text[:start].rstrip(" ")[-1:].isdigit()
             return self.put(f" {top}/{bottom}" if mixed else f"({top}/{bottom})", start, numeric.end())
         return self._opening("((", start, end, "frac")
 
@@ -409,7 +409,7 @@ class _Scanner:
             before
             and (before.isalnum() or before in ")]}%$°'\"")
             and after
-            and (after.isalnum() or after in "($€£.\\-√{¼½¾")
+            and (after.isalnum() or after in "($€£.\\-√{¼½¾（₹₺¥￥")
         )
         if operand and after.isalpha() and text[start - 1] != " " and text[end] == " ":
             operand = False  # `*48 / 2 = 24* and`
@@ -507,16 +507,25 @@ class _Scanner:
         return m.end()
 
     def _one(self, c: str, i: int) -> None:
-        if c in _SUPERSCRIPTS:
+        if c == "Ã" and self.text[i + 1 : i + 2] == "—":
+            self.put("×", i, i + 1)  # the bytes of × read in another encoding
+        elif c == "—" and self.text[i - 1 : i] == "Ã":
+            self.put("", i, i + 1)
+        elif "₀" <= c <= "₉":
+            raised = i and "₀" <= self.text[i - 1] <= "₉"
+            self.put(("" if raised else "_") + str(ord(c) - 0x2080), i, i + 1)
+        elif c in _SUPERSCRIPTS:
             raised = i and self.text[i - 1] in _SUPERSCRIPTS
             self.put(("" if raised else "^") + _SUPERSCRIPTS[c], i, i + 1)
         elif c in _SAME:
             self.put(_SAME[c], i, i + 1)
         elif c == "\u0338":
             self.put(ODD, i, i + 1)
-        elif unicodedata.category(c) == "Nd":
+        elif (category := unicodedata.category(c)) in ("Mn", "Mc", "Cf"):
+            self.put("", i, i + 1)  # vowel signs, which would part words
+        elif category == "Nd":
             self.put(str(unicodedata.decimal(c)), i, i + 1)
-        elif "\uff00" < c < "\uff5f" or "\ufe50" <= c < "\ufe70":
+        elif "\uff00" < c < "\uffef" or "\ufe50" <= c < "\ufe70":
             self.put(unicodedata.normalize("NFKC", c), i, i + 1)
         else:
             self.copy(i, i + 1)

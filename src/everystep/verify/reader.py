@@ -338,7 +338,7 @@ class Reader:
         if tokens[i].kind != OP or tokens[i].text != "/" or i + 1 >= len(tokens):
             return False
         after = tokens[i + 1]
-        return after.kind == WORD and after.text not in self.names and after.text not in _UNKNOWNS
+        return after.kind == WORD and after.sign != VAR and after.text not in self.names and after.text not in _UNKNOWNS
 
     def is_prose(self, close: int) -> bool:
         """Whether brackets hold a remark rather than an expression: no operand, a word where an operand

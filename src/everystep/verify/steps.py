@@ -20,6 +20,8 @@ from everystep.verify.ambiguity import (
     is_cut,
     is_last_digit,
     is_misread,
+    is_modular,
+    is_prefixed,
     on_trial,
     readings,
     tells_digits,
@@ -423,6 +425,12 @@ def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
         return "the last digit"
     if found.right == found.left * 100 and abs(found.left) <= 1 and work.percents:
         return "in percent"
+    if link.relation == "≈" and found.side.operators:
+        return "an estimate"
+    if is_modular(text, found.left, found.right):
+        return "modulo a number"
+    if is_prefixed(tokens, link.left, found.side, found.left, found.right):
+        return "units with prefixes"
     if is_carried(tokens, link.left, found.right, work.names, work.rounded):
         return "within the rounding of its numbers"
     lefts = [found.left, *readings(tokens, link.left, work.names)]

@@ -46,8 +46,8 @@ _DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:'\d{3})+(?!\d)|[1-9]\d?(?:,\d\d)+
 _PATTERN = re.compile(
     rf"""
     (?P<blank>\ +)
-  | (?=[\d.\\$€£¢%URIEC¼½¾⅓⅔])
-    (?P<currency>(?:\\?[$€£¢%]|(?<![A-Za-z])(?:USD\s|R\$|Rs\.?|INR\s|EUR\s|CHF\s))\s?(?=\.?\d))?
+  | (?=[\d.\\$€£¢%URIEC¼½¾⅓⅔₹₺฿¥₫₩₽zر])
+    (?P<currency>(?:\\?[$€£¢%₹₺฿¥₫₩₽]|zł|ريال|(?<![A-Za-z])(?:USD\s|R\$|Rs\.?|INR\s|EUR\s|CHF\s))\s?(?=\.?\d))?
     (?:
       (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
     | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)
@@ -60,10 +60,10 @@ _PATTERN = re.compile(
     )
     (?P<broken>,\d+(?!,?\d))?
     (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|[万萬亿億]|(?(currency)k\b(?!-)|(?!)))?
-    (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
+    (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢₹₺฿¥₫₩₽](?!\d))?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
     (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥;⇒(]|[-−<>]\s*\d)))?
-  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\w?\b(?!'))|\*(?!\*)|[×·∙⋅✕✖])
+  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\w?\b(?!'))|\*(?!\*)|[×·•∙⋅✕✖])
   | (?![A-Za-z])(?:
     (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
@@ -74,7 +74,7 @@ _PATTERN = re.compile(
   | (?P<odd>\ue000+(?:_\w+)?|(?<![\w)])!(?=\d)|[±∓∑∏∫∝∂∇∈∉⊂∪∩])
   | (?P<square>[²³])
     )
-  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\ ?[a-z\d(+*/=×-])
+  | (?P<word>(?:sq|ft|lbs?|oz|kr|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\ ?[a-z\d(+*/=×-])
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
       |°[CF]?|[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
   | (?P<space>[^\S\n]+|(?:\n[ \t]{{0,8}}){{1,3}}&?(?=\s?[=≈])|&(?=\s?[=≈≤≥<>])
@@ -188,7 +188,11 @@ _OPENING = frozenset(
 def _letter(raw: str, start: int, end: int) -> Token:
     """A word that is not in Latin letters: of a formula, or a Greek letter, and so an unknown, or a word."""
     text = raw.translate(UPRIGHT)
-    unknown = text != raw or ("\u0370" <= raw[0] < "\u0400" and (len(raw) == 1 or raw[1] == "_"))
+    unknown = (
+        text != raw
+        or raw[1:2] == "_"
+        or ("\u0370" <= raw[0] < "\u0400" and raw not in "ΩΜμ" and (len(raw) == 1 or raw[1] == "_"))
+    )
     return Token(WORD, text, start, end, None, VAR if unknown else "")
 
 
@@ -224,7 +228,9 @@ def mark_unknowns(tokens: list[Token], letters: set[str]) -> None:
         if token.kind != WORD or token.sign == VAR:
             continue
         text = token.text
-        if text in letters or text == "pi":
+        if text[1:2] == "_" and text[0].isalpha():
+            tokens[i] = token._replace(sign=VAR)
+        elif text in letters or text == "pi":
             spaced = i and tokens[i - 1].kind == NUM and tokens[i - 1].end < token.start
             if not (spaced and find_units(text)):  # `2 A` are amperes, `2A` is twice A
                 tokens[i] = token._replace(sign=VAR)
@@ -294,7 +300,9 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
         value = Fraction(value) / 100
     elif suffix:
         mark = suffix.strip("\\ -.…")[:1]
-        if mark in "%p":
+        if mark in "₹₺฿¥₫₩₽":
+            pass
+        elif mark in "%p":
             sign = "%"
             value = None if value is None else Fraction(value) / 100
         else:
