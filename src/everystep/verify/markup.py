@@ -193,6 +193,35 @@ def _math_dollars(text: str) -> set[int]:
     return pairs
 
 
+_MARKS = ("***", "**", "__", "~~", "`", "*", "_")
+_GROUP_BEFORE = re.compile(r"(?:\\[A-Za-z]+)?\{\s*$|\\left\s*$")
+
+
+def balanced(text: str, start: int, stop: int) -> tuple[int, int]:
+    """A stretch of a text widened by the other halves of the marks that it holds one half of.
+
+    >>> balanced("so 48 / 2 = \\\\boxed{24}.", 3, 21)
+    (3, 22)
+    """
+    if not any(c in text[start:stop] for c in "{}\\*_~`"):
+        return start, stop
+    for _ in range(MAX_DEPTH):
+        inside = text[start:stop]
+        if inside.count("{") > inside.count("}") and text[stop : stop + 1] == "}":
+            stop += 1
+        elif inside.count("}") > inside.count("{") or inside.count("\\right") > inside.count("\\left"):
+            before = _GROUP_BEFORE.search(text, max(0, start - 30), start)
+            if before is None:
+                break
+            start = before.start()
+        else:
+            break
+    for mark in _MARKS:
+        if text[start:stop].count(mark) % 2 and text.startswith(mark, stop):
+            return start, stop + len(mark)
+    return start, stop
+
+
 class _Scanner:
     """One pass over a text: pieces copied, replaced or left out, and the groups that are open."""
 

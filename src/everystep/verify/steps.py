@@ -29,7 +29,7 @@ from everystep.verify.ambiguity import (
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
 from everystep.verify.conventions import as_division, as_points, is_foreign, uses_comma
-from everystep.verify.markup import Plain, plain_text
+from everystep.verify.markup import Plain, balanced, plain_text
 from everystep.verify.measures import compounds, mixed, wrong_conversion
 from everystep.verify.reader import Side
 from everystep.verify.sources import Sources
@@ -77,8 +77,8 @@ class _Line(NamedTuple):
     offset: int
 
     def place(self, begin: int, end: int) -> tuple[str, tuple[int, int]]:
-        """The text of a stretch of plain text as it was written, without half of a pair of marks; and its span."""
-        start, stop = self.plain.original(begin), self.plain.original(end, True)
+        """The text of a stretch of plain text as it was written, with both halves of its marks; and its span."""
+        start, stop = balanced(self.raw, self.plain.original(begin), self.plain.original(end, True))
         return self.raw[start:stop], (self.offset + start, self.offset + stop)
 
 
