@@ -45,8 +45,9 @@ def written(draw: st.DrawFn, value: Fraction, unit: str, formula: bool) -> str:
         if whole:
             rest = (part.numerator, part.denominator)
             ways.append((r"%d\frac{%d}{%d}" if formula else "%d %d/%d") % (int(whole), *rest))
-        if 100 % bottom == 0:
-            ways.append(f"{float(value):.2f}")
+        ways.append(f"{float(value):.2f}")
+        if 100 % bottom:
+            ways += [str(int(value * 100) / 100), f"{float(value):.3f}", f"{float(value):.1f}", str(round(value))]
     number = draw(st.sampled_from(ways))
     return f"${number}" if unit == "$" else f"{number} {unit}".strip()
 
@@ -57,11 +58,11 @@ def equalities(draw: st.DrawFn) -> tuple[str, str, str]:
     formula = draw(st.booleans())
     unit = draw(st.sampled_from(["", "", "$", "apples", *SMALL]))
     a, b = (Fraction(draw(st.integers(1, 400)), draw(st.sampled_from([1, 1, 1, 2, 4]))) for _ in "ab")
-    op = draw(st.sampled_from("+-*"))
+    op = draw(st.sampled_from("+-*/"))
     if op == "-" and b >= a:
         a, b = b + 1, a
-    value = a + b if op == "+" else a - b if op == "-" else a * int(b + 1)
-    second = draw(written(b, unit, formula)) if op != "*" else str(int(b + 1))
+    value = a + b if op == "+" else a - b if op == "-" else a * int(b + 1) if op == "*" else a / int(b + 1)
+    second = draw(written(b, unit, formula)) if op in "+-" else str(int(b + 1))
     if op == "*" and draw(st.booleans()) and value == a * int(b + 1) and b < 15:
         left = f"{draw(written(a, unit, formula))} times {words(int(b + 1))}" if int(b + 1) > 1 else f"{a} * {int(b + 1)}"
         unit = unit if int(b + 1) > 1 else ""

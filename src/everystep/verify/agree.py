@@ -20,6 +20,7 @@ _NAMED_REMAINDER = re.compile(
 )
 _FLOAT_PLACES, _FLOAT_NOISE = 10, Fraction(1, 10**13)
 _WRITTEN = re.compile(r"(?:Rs\.)?[^\d.]*((?:\d[\d,' ]*)?(?:\.\d+)?)[^\d/]*")
+LOOSE = "cut, or rounded to whole things"
 _REMAINDER = ("remain", "left", "full", "whole", "complet", "remainder")
 
 
@@ -61,6 +62,9 @@ def agree(
     reason = _same(tokens, left, relation, right, lhs, rhs, names, tail)
     if reason == "exact" and (why := clash(tokens, left, right)):
         return Agreement(False, why[1], lhs if why[0] is None else why[0], rhs, right, True)
+    if relation == "=" and reason in ("rounded", "rounded to whole percent", "after unit conversion"):
+        if not _is_rounding(tokens, left, right, reason, lhs, rhs, names):
+            reason = LOOSE
     if reason == "after unit conversion":
         return Agreement(True, reason, rhs, rhs, right)
     if reason:
@@ -195,6 +199,49 @@ def _scaled(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: 
     if not scale or lhs * scale != rhs:
         return False
     return not any(t.kind == NUM and t.text.endswith(tuple(SCALE)) for t in tokens[left.lo : left.hi])
+
+
+def _is_rounding(
+    tokens: Sequence[Token], left: Side, right: Side, reason: str, lhs: Number, rhs: Number, names: Mapping[str, Number]
+) -> bool:
+    """Whether the sides are equal, or one is the other rounded to its decimals: cut decimals, whole numbers and whole
+    percents are no answer to what is not whole (the rule of `amounts`), and so no true claim."""
+    if reason == "after unit conversion":
+        goals = units_of(tokens, right) or units_of(tokens, left)
+        for goal in goals[0]:
+            a = _in_standard_units(tokens, left, goal.dimension, names)
+            b = _in_standard_units(tokens, right, goal.dimension, names)
+            if a == b or (a is not None and goal.factor and _has_decimals(tokens, right, a / goal.factor, rhs)):
+                return True
+        return (
+            not units_of(tokens, right)
+            or tokens[left.hi - 1].kind == NUM
+            and _whole_units(tokens, left, right, lhs, rhs)
+        )
+    return _has_decimals(tokens, right, lhs, rhs) or _has_decimals(tokens, left, rhs, lhs)
+
+
+def _whole_units(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
+    """`30/60 hours = 30 minutes`: the unit belongs to the whole side."""
+    pair = matching(unit_text(tokens, left.hi - 1), unit_text(tokens, right.hi - 1))
+    return pair is not None and Fraction(lhs) * pair[0].factor == Fraction(rhs) * pair[1].factor
+
+
+def _has_decimals(tokens: Sequence[Token], side: Side, exact: Number, stated: Number) -> bool:
+    """Whether a side is a decimal number that is `exact` rounded."""
+    token = tokens[side.hi - 1]
+    _, point, part = token.text.partition(".")
+    places = sum(c.isdigit() for c in part)
+    if not point or not places:
+        return False
+    if places >= _FLOAT_PLACES and abs(exact - stated) <= abs(exact) * _FLOAT_NOISE:
+        return True
+    unit = Fraction(1, 10 ** min(places, 40)) * (Fraction(1, 100) if token.sign == "%" else 1)
+    unit *= next((v for word, v in SCALE.items() if token.text.endswith(word)), 1)
+    power = _power_of_ten(tokens[side.hi - 5 : side.hi] if side.hi - side.lo > 5 else tokens[side.lo + 1 : side.hi])
+    if power is not None:
+        return True
+    return abs(exact - stated) * 2 <= unit
 
 
 def rounds_to(

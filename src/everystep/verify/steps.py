@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from everystep.core.types import Check, Finding, Flag, Process, Step, Trace, Truth
-from everystep.verify.agree import Agreement, agree, rounds_to
+from everystep.verify.agree import LOOSE, Agreement, agree, rounds_to
 from everystep.verify.ambiguity import (
     CORRECTED,
     context,
@@ -372,6 +372,8 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         work.sources.explain(found.left)
         work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
+    if found.reason == LOOSE:
+        truth = Truth.UNKNOWN
     if not found.holds and symbols:
         if not (work.bound and work.bound[0] == number and symbols == {work.bound[1]} and _is_nonzero(tokens, right)):
             if any(_has_other_roots(tokens, side) for side in (left, right)):
@@ -391,7 +393,7 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         work.flags.append(Flag(finding, number, f"{claim}: {found.reason}"))
     elif units := mixed(tokens, left):
         work.flags.append(Flag(Finding.UNIT, number, f"{claim}: {units}"))
-    if found.reason == "rounded":
+    if found.reason in ("rounded", LOOSE):
         work.rounded.add(found.right)
     if relation in ("=", "≈"):
         work.sources.derive(found.right)
