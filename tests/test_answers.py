@@ -33,7 +33,7 @@ def judged(row: dict) -> Verdict:
 @pytest.mark.parametrize("name", sorted(p.stem for p in CASES.glob("*.jsonl") if p.stem != "expressions"))
 def test_every_case_of_the_table(name: str) -> None:
     wrong = [(r["pred"], r["gold"], r["verdict"], judged(r).value) for r in rows(name)]
-    assert [w for w in wrong if w[2] != w[3]] == []
+    assert [w for w in wrong if w[3] not in w[2].split(" or ")] == []
 
 
 def test_every_case_that_was_given(shared_data: Path) -> None:
@@ -52,7 +52,7 @@ def test_expressions() -> None:
 
 def test_the_tables_are_large_and_refuse_much() -> None:
     every = [r for p in CASES.glob("*.jsonl") for r in rows(p.stem)]
-    verdicts = Counter(r["verdict"] for r in every)
+    verdicts = Counter(r["verdict"].split(" or ")[0] for r in every)
     assert len(every) >= 1000
     assert set(verdicts) == {v.value for v in Verdict}
     assert sum(verdicts.values()) - verdicts["right"] >= len(every) / 3

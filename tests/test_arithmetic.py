@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everystep.verify.arithmetic import MAX_BITS, evaluate, power
+from everystep.verify.markup import plain_text
 from everystep.verify.tokens import MAX_TOKENS_READ, NUM, OP, WORD, tokenize
 
 
@@ -68,7 +69,7 @@ from everystep.verify.tokens import MAX_TOKENS_READ, NUM, OP, WORD, tokenize
     ],
 )
 def test_value(text: str, value: object) -> None:
-    assert evaluate(tokenize(text)) == value
+    assert evaluate(tokenize(plain_text(text).text)) == value
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,16 @@ def test_grade_file() -> None:
         list(grade_file(lines, text="nonsense"))
 
 
+def test_the_answer_of_a_long_text_of_any_form() -> None:
+    """Boxes, "the answer is", answer blocks, a thinking part: the last answer that is given counts."""
+    cases = (Path(__file__).parent / "cases" / "long_answers.jsonl").read_text(encoding="utf-8").splitlines()
+    given_rows = [json.loads(line) for line in cases]
+    lines = [json.dumps({"id": i, "prediction": r["pred"], "gold": r["gold"]}) for i, r in enumerate(given_rows)]
+    got = [row["verdict"] for row in grade_file(lines, text="any")]
+    wrong = [(r["pred"], r["gold"], r["verdict"], v) for r, v in zip(given_rows, got, strict=True)]
+    assert [w for w in wrong if w[3] not in w[2].split(" or ")] == []
+
+
 def test_check_file() -> None:
     lines = [
         json.dumps(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import claim_cases
 from everystep.core.types import Finding, Process, Truth
 from everystep.verify.files import check_file
 from everystep.verify.grade import check
@@ -38,6 +39,24 @@ def test_claims(case: dict) -> None:
     line = json.dumps({"id": 0, "question": "", "steps": [case["text"] or " "]})
     (row,) = check_file([line])
     assert [[c["claim"], c["truth"]] for c in row["checks"]] == case["checks"]
+
+
+@pytest.mark.parametrize("case", claim_cases.rows(), ids=lambda c: c["id"])
+def test_every_kind(case: dict) -> None:
+    """What is true is called true, what is false false, and nothing else is called false."""
+    assert claim_cases.fault(case) is None
+
+
+PAIRS = [("(", ")"), ("{", "}"), ("（", "）"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\left", r"\right"), ("<b>", "</b>")]
+
+
+def test_a_claim_holds_no_stray_markup() -> None:
+    """What is opened in a claim is closed in it: brackets, emphasis, code, formulas."""
+    lines = [json.dumps({"id": 0, "question": "", "steps": case["steps"]}) for case in claim_cases.rows()]
+    every = {c["claim"] for row in check_file(lines) for c in row["checks"]}
+    open_pairs = [c for c in every for a, b in PAIRS if c.count(a) != c.count(b)]
+    open_marks = [c for c in every for mark in ("**", "__", "~~", "`") if c.count(mark) % 2]
+    assert (open_pairs, open_marks) == ([], [])
 
 
 def chains() -> tuple[list[dict], list[dict]]:

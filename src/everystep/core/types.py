@@ -82,6 +82,7 @@ class Finding(StrEnum):
     CONTRADICTION = "contradiction"  # a named value gets a second, different value
     NOT_FOLLOWING = "not_following"  # the answer is not the last derived value
     UNIT = "unit"  # a unit lost or changed
+    CORRECTED = "corrected"  # a claim does not hold, and the text says so right after it
     NO_STEP = "no_step"  # nothing checkable
 
 

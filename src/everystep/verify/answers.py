@@ -83,6 +83,8 @@ def same_answer(
         return _boolean(answer, gold)
     if kind is Kind.DATE:
         return grade_date(answer, gold)
+    if kind is Kind.TIME and _HOURS.fullmatch(gold.strip()) and re.search(r"\b(?:hour|hr|min)", answer):
+        return _number(answer, _tidy(gold), Kind.QUANTITY, unit)
     if kind is Kind.TIME:
         return grade_time(answer, gold)
     if kind is Kind.LIST:
@@ -123,7 +125,9 @@ def _number(answer: str, gold: str, kind: Kind, unit: str | None) -> Reading:
     target = _gold_amount(gold, kind, unit)
     if target is None:
         return Reading(Verdict.UNGRADABLE, None, f"the gold answer is no {kind.value}")
-    text = unwrap(answer)
+    text = _tidy(unwrap(answer))
+    if target.value == 0 and _NO_THINGS.fullmatch(text):
+        return Reading(Verdict.RIGHT, text, "none")
     ratio = RATIO.fullmatch(core(text)) or _one_ratio(text, gold)
     whole = target.units or target.noun or target.percent or (target.value.denominator == 1 and ":" not in gold)
     if ratio and Fraction(ratio.group(2)) and not whole:
@@ -139,7 +143,36 @@ def _number(answer: str, gold: str, kind: Kind, unit: str | None) -> Reading:
         if value is None:
             return Reading(Verdict.WRONG, None, found.problem)
         found = replace(found, amounts=(Amount(value, text, 0, len(text)),), problem=None)
-    return _judge(found.amounts, target)
+    reading = _judge(found.amounts, target)
+    if reading.verdict is Verdict.WRONG and len(found.amounts) == 1 and _POINTED.fullmatch(found.amounts[0].text):
+        grouped = replace(found.amounts[0], value=found.amounts[0].value * 1000, step=None)
+        if _judge((grouped,), target).verdict.right:
+            return Reading(Verdict.UNGRADABLE, reading.read, "a point that may group thousands")
+    return reading
+
+
+# Letters of Chinese, Japanese and Korean, but for those that are scales (万, 亿).
+_CJK = re.compile(
+    r"[\u3040-\u30ff\u3400-\u4e06\u4e08-\u4ebe\u4ec0-\u5103\u5105-\u842b\u842d-\u9fff\uac00-\ud7af]+[。]?"
+)
+_MYRIADS = re.compile(r"(\d{1,9}(?:\.\d{1,4})?)\s?[万萬]")
+_HOURS = re.compile(r"\b(\d{1,3})\s?h\s?([0-5]\d)\b(?!\s*[a-zA-Z:])")
+_LABELLED = re.compile(r"^\s*[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*\s+-\s+(?=[$€£]?\d)")
+_IN_BRACKETS = re.compile(r"^(\s*[-+$€£]?[\d.,/]+)\s*\(([A-Za-z]{1,20})\)\s*$")
+_NO_THINGS = re.compile(
+    r"(?:(?:there|they|he|she|it) (?:are|is|has|have|had) )?no (?:[a-z]+s|people|children|money)(?: (?:left|remaining|more))?\.?",
+    re.I,
+)
+_POINTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
+
+
+def _tidy(text: str) -> str:
+    """An answer's text without the words of other scripts around a number, `2h30` and `12 (apples)` written out."""
+    if not text.isascii():
+        text = _LABELLED.sub("", text)
+        text = _MYRIADS.sub(lambda m: str(Fraction(m.group(1)) * 10**4), text)
+        text = _CJK.sub(" ", text) if any(c.isdigit() for c in text) else text
+    return _IN_BRACKETS.sub(r"\1 \2", _HOURS.sub(r"\1h \2min", text)).strip()
 
 
 def _one_ratio(text: str, gold: str) -> re.Match[str] | None:
@@ -216,7 +249,49 @@ def _tight(text: str) -> str:
     return text.replace("**", "^").replace("\\cdot", "*").replace("·", "*").replace("\\times", "*").replace("×", "*")
 
 
+_MATRIX = re.compile(r"\\begin\{([bpB]?matrix|array)\}(?:\{[^{}]*\})?(.*?)\\end\{\1\}", re.DOTALL)
+_NESTED = re.compile(r"\[((?:\s*\[[^\[\]]{1,200}\]\s*,?){1,12})\]")
+_UNION = re.compile(r"\s*(?:∪|\\cup\b)\s*")
+
+
+def _cells(text: str) -> list[list[str]] | None:
+    """The rows of a matrix in LaTeX, in any brackets; None for anything else."""
+    if (nested := _NESTED.fullmatch(text.strip(" $"))) and "\\" not in text:
+        return [row.split(",") for row in re.findall(r"\[([^\[\]]*)\]", nested.group(1).replace(" ", ""))]
+    found = list(_MATRIX.finditer(text[:2000]))
+    if len(found) != 1:
+        return None
+    rows = [r for r in found[0].group(2).split("\\\\") if r.strip()]
+    return [[cell.strip() for cell in row.split("&")] for row in rows]
+
+
+def _by_parts(answer: str, gold: str) -> Reading | None:
+    """The verdict on matrices, cell by cell, and on unions of intervals, in any order; None for others."""
+    target = _cells(gold)
+    if target is not None:
+        said = _cells(answer)
+        if said is None or [len(r) for r in said] != [len(r) for r in target]:
+            return None if said is None else Reading(Verdict.WRONG, answer.strip(), "a matrix of another shape")
+        pairs = [(a, g) for mine, theirs in zip(said, target, strict=True) for a, g in zip(mine, theirs, strict=True)]
+        right = all("".join(a.split()) == "".join(g.split()) or same_answer(a, g).verdict.right for a, g in pairs)
+        return Reading(Verdict.RIGHT if right else Verdict.WRONG, answer.strip(), "equal" if right else "other cells")
+    parts = [_UNION.split(unwrap(t)) for t in (answer, gold)]
+    if not 1 < len(parts[1]) < 9 or not all(p.strip()[:1] in ("(", "[", "]", "{") for p in parts[0] + parts[1] if p):
+        return None
+    left = list(parts[1])
+    for part in parts[0]:
+        same = next((g for g in left if same_answer(part, g, Kind.LIST).verdict.right), None)
+        if same is None:
+            return Reading(Verdict.WRONG, unwrap(answer), "other intervals")
+        left.remove(same)
+    return Reading(
+        Verdict.WRONG if left else Verdict.RIGHT, unwrap(answer), "an interval is missing" if left else "equal"
+    )
+
+
 def _expression(answer: str, gold: str, unit: str | None) -> Reading:
+    if (parts := _by_parts(answer, gold)) is not None:
+        return parts
     mine, theirs = _tight(answer), _tight(gold)
     if mine == theirs:
         return Reading(Verdict.RIGHT, answer.strip(), "equal as written")

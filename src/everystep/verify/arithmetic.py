@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import isqrt
 
-from everystep.verify.tokens import CLOSE, MAX_POWER, NUM, OP, OPEN, WORD, Number, Token, tokenize
+from everystep.verify.tokens import CLOSE, MAX_POWER, NUM, OP, OPEN, VAR, WORD, Number, Token, tokenize
 
 __all__ = ["NUM", "OP", "Number", "Token", "evaluate", "power", "show", "tokenize"]
 
 MAX_BITS = 2048  # in a numerator or denominator of any result
 MAX_TOKENS = 160  # in one expression
 
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "tight/": 3, "neg": 4, "^": 5, "√": 6}
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "tight/": 3, "neg": 4, "^": 5, "√": 6}
 
 
 def evaluate(
@@ -59,7 +59,14 @@ def evaluate(
             values.append(value)
             wants_operand = False
         elif kind == WORD:
-            if wants_operand:
+            if token.sign == VAR:
+                if not names or token.text not in names:
+                    return None
+                if not wants_operand and not _push("*", operators, values):
+                    return None
+                values.append(names[token.text])
+                wants_operand = False
+            elif wants_operand:
                 if names and token.text in names:
                     values.append(names[token.text])
                     wants_operand = False
@@ -101,29 +108,32 @@ def evaluate(
             if not wants_operand and not _push("*", operators, values):
                 return None
             signed = False
-            operators.append("(")
+            operators.append(_FLOORS.get(token.sign, "("))
             wants_operand = True
         elif kind == CLOSE:
             if wants_operand:
                 return None
-            while operators and operators[-1] != "(":
+            while operators and operators[-1] not in _OPENERS:
                 if not _apply(operators.pop(), values):
                     return None
             if not operators:
                 return None
-            operators.pop()
+            if (opener := operators.pop()) != "(":
+                values[-1] = values[-1] // 1 if opener == "⌊" else -(-values[-1] // 1)
         else:
             return None
         previous = token
     if wants_operand:
         return None
     while operators:
-        if operators[-1] == "(" or not _apply(operators.pop(), values):
+        if operators[-1] in _OPENERS or not _apply(operators.pop(), values):
             return None
     return _plain(values[0]) if len(values) == 1 else None
 
 
 _HUNDREDTH = Fraction(1, 100)
+_OPENERS = ("(", "⌊", "⌈")
+_FLOORS = {"⌊": "⌊", "⌈": "⌈"}
 
 
 def _plain(value: Number) -> Number:
@@ -134,7 +144,7 @@ def _plain(value: Number) -> Number:
 def _push(name: str, operators: list[str], values: list[Number]) -> bool:
     """Put a binary operator on the stack after applying those that bind at least as strongly."""
     level = _PRECEDENCE[name]
-    while operators and operators[-1] != "(":
+    while operators and operators[-1] not in _OPENERS:
         above = _PRECEDENCE[operators[-1]]
         if above < level or (above == level and name == "^"):
             break
@@ -170,6 +180,8 @@ def _apply(name: str, values: list[Number]) -> bool:
         result = left * right
     elif name == "^":
         result = power(left, right)
+    elif name == "//":
+        result = left // right if right else None
     else:
         result = Fraction(left) / right if right else None
     if result is None or max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from everystep.verify.measures import is_conversion
 from everystep.verify.reader import Reader, Side, operators
 from everystep.verify.spoken import ROUGH, SAID, rewrite
-from everystep.verify.tokens import OP, OPEN, REL, Token, tokenize
+from everystep.verify.tokens import CLOSE, NUM, OP, OPEN, REL, Token, tokenize
 
 __all__ = ["Link", "Side", "expression", "is_share", "links", "rewrite", "shorter", "tokenize", "written"]
 
@@ -87,7 +87,12 @@ def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]
         while True:
             right = reader.right(at + 1)
             if right is None:
-                if left is not None and tokens[at].text == "=" and (name := reader.named(at + 1)):
+                bare = (
+                    left is not None
+                    and not left.soft
+                    and (left.lo == 0 or tokens[left.lo - 1].kind not in (CLOSE, NUM, OP))
+                )
+                if bare and tokens[at].text == "=" and (name := reader.named(at + 1)):
                     yield Link(Side(at, at, 0, at), "=", left, True, name)  # `20 = A`
                 bound = max(bound, at + 1)
                 break
@@ -124,9 +129,12 @@ def _is_said(tokens: Sequence[Token], left: Side, right: Side) -> bool:
 
 def is_share(tokens: Sequence[Token], side: Side) -> bool:
     """Whether a side is only a tight proper fraction such as `2/3`, which prose uses as a number."""
-    if side.hi - side.lo != 3:
+    lo, hi = side.lo, side.hi
+    while hi - lo > 3 and tokens[lo].kind == OPEN:
+        lo, hi = lo + 1, hi - 1
+    if hi - lo != 3:
         return False
-    a, slash, b = tokens[side.lo : side.hi]
+    a, slash, b = tokens[lo:hi]
     if slash.text != "/" or a.end != slash.start or slash.end != b.start or a.value is None or b.value is None:
         return False
-    return 0 < a.value < b.value
+    return 0 < a.value < b.value or lo > side.lo

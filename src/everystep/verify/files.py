@@ -4,6 +4,7 @@ The two functions behind `everystep grade` and `everystep check`; reading and wr
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from everystep.core.trace import parse
 from everystep.core.types import Check, Kind, Process, Step, Trace, Truth
 from everystep.verify.answers import same_answer
+from everystep.verify.latex import boxed
 from everystep.verify.steps import verify
 
 Row = dict[str, Any]
@@ -27,8 +29,8 @@ def grade_file(
     """For each line `{"id", "prediction", "gold", "kind"?, "unit"?, "choices"?, "aliases"?}` a row
     `{"id", "verdict", "read", "reason"}`; for a line that cannot be read, `{"id", "line", "error"}`.
 
-    `kind` and `unit` hold for rows without their own. `text` says what predictions are: `answer`, or `trace`
-    for whole completions, of which the answer block is graded. With `texts`, rows that could be read
+    `kind` and `unit` hold for rows without their own. `text` says what predictions are: `answer`, `trace`
+    for whole completions, of which the answer block is graded, or `any` for text of any form (`final_answer`). With `texts`, rows that could be read
     also hold the "prediction" and "gold" they came with.
 
     >>> list(grade_file(['{"id": 1, "prediction": "$1,200", "gold": "1200"}']))[0]["verdict"]
@@ -36,8 +38,8 @@ def grade_file(
     >>> list(grade_file(['{"id": 2, "prediction": 5}']))[0]["error"]
     "'prediction' must be text, not int"
     """
-    if text not in ("answer", "trace"):
-        raise ValueError(f"predictions are 'answer' or 'trace', not {text!r}")
+    if text not in ("answer", "trace", "any"):
+        raise ValueError(f"predictions are 'answer', 'trace' or 'any', not {text!r}")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -51,7 +53,8 @@ def grade_file(
             yield _error(row, number, error)
             continue
         source = {"prediction": prediction, "gold": gold} if texts else {}
-        answer = parse(prediction).answer if text == "trace" else prediction
+        read = {"answer": str, "trace": lambda t: parse(t).answer, "any": final_answer}[text]
+        answer = read(prediction)
         if answer is None:
             missing = {"verdict": "missing", "read": None, "reason": "no answer block"}
             yield {"id": row.get("id"), **missing, **source}
@@ -64,6 +67,33 @@ def grade_file(
             "reason": reading.reason,
             **source,
         }
+
+
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_FINAL = re.compile(
+    r"(?:####|\b(?:final\s+)?answer\**\s*(?:is|:|=)\**:?|\bthe\s+answer\s+is:?)\s*(?=\S)", re.IGNORECASE
+)
+
+
+def final_answer(text: str) -> str | None:
+    """The answer that a text of any form ends in: its answer block, else its last `\\boxed{…}`, else what follows its
+    last "the answer is", "Answer:" or `####` on that line, else what a forgiving reader takes; thoughts in `<think>`
+    do not count. None where nothing is left.
+
+    >>> final_answer("<think>40?</think> So 6 * 7 = 42. The answer is 42.")
+    '42.'
+    """
+    text = _THOUGHT.sub("", text)
+    trace = parse(text)
+    if trace.answer is not None:
+        return trace.answer
+    at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if at >= 0:
+        return boxed(text[at:])
+    marks = list(_FINAL.finditer(text))
+    if marks:
+        return text[marks[-1].end() :].split("\n", 1)[0].strip()
+    return trace.lenient if trace.lenient is not None else (text.strip() or None)
 
 
 def tally(verdicts: Iterable[str]) -> str:

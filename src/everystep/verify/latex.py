@@ -6,7 +6,7 @@ What is left is plain text for the readers of numbers, dates and words. LaTeX th
 
 import re
 
-from everystep.verify.numbers import plain
+from everystep.verify.numbers import plain, repeating
 
 _TAG = re.compile(r"</?\s*(?:answer|reasoning|think|b|i|br|p|div|span|strong|em|code|sup|sub)\s*/?>", re.IGNORECASE)
 _HEADING = re.compile(r"(?m)^\s*(?:#{1,6}(?!\w)|[*•](?=\s))\s*")
@@ -17,6 +17,7 @@ _CONTENT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|hbox|emph|bf|rm)\s*\{([^{}]*)\}"
 )
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(?:\{\s*([-+]?\s*[\d.,]+)\s*\}|(\d))\s*(?:\{\s*([\d.,]+)\s*\}|(\d))")
+_OVERLINE = re.compile(r"(\d{0,12})\.(\d{0,12})\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,12})\s*\}|(\d))")
 _POWER = re.compile(r"\^\s*\{\s*([-+]?\s*\w{1,4})\s*\}")
 _REPLACED = {
     r"\times": "×", r"\cdot": "·", r"\div": "÷", r"\pm": "±", r"\approx": "≈", r"\leq": "≤", r"\geq": "≥",
@@ -56,6 +57,7 @@ def unwrap(text: str) -> str:
 
 
 def _latex(text: str) -> str:
+    text = _OVERLINE.sub(_plain_repeating, text)
     text = text.replace("{,}", ",").replace("^\\circ", "°").replace("^{\\circ}", "°").replace("^{°}", "°")
     text = text.replace("\\{", "{").replace("\\}", "}").replace("\\!", "")
     for _ in range(3):
@@ -65,6 +67,11 @@ def _latex(text: str) -> str:
     text = _POWER.sub(r"^\1", text)
     text = _COMMAND.sub(lambda m: _REPLACED.get(m.group(), m.group()), text)
     return text.replace("^°", "°")
+
+
+def _plain_repeating(match: re.Match[str]) -> str:
+    value = repeating(match.group(1), match.group(2), match.group(3) or match.group(4))
+    return f"{value.numerator}/{value.denominator}"
 
 
 def _plain_fraction(match: re.Match[str]) -> str:

@@ -15,6 +15,8 @@ Same = Callable[[str, str], Verdict]
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _NAME = re.compile(r"^\s*([A-Za-z]\w{0,2}(?:_\w)?)\s*(?:=|:|∈)\s*")
 _WORD_SEPARATOR = re.compile(r"\s*(?:;|,?\s+and\s+|,?\s+or\s+|&|\n)\s*")
+_TUPLES = re.compile(r"(?<=[\w}])\)\s*(?:,?\s*(?:and|or)\s+|;\s*)\(")  # `(1, 2) and (3, 4)`
+_TUPLE = re.compile(r"\(.*,.*\)", re.DOTALL)
 MAX_ITEMS = 40
 
 
@@ -31,7 +33,9 @@ class Items:
 def read_items(text: str, count: int | None = None) -> Items | None:
     """The list in a plain text; None where it has fewer than two items and no brackets. Of several ways to
     split ("1,234, 5"), the one with `count` items is taken, otherwise the one at commas before spaces."""
-    text = text.strip().rstrip(".").strip()
+    text = _TUPLES.sub("), (", text.strip().rstrip(".").strip())
+    if len(text) > 2 and (text[0] == "]" or text[-1] == "["):  # `]1, 4]` is (1, 4]
+        text = ("(" if text[0] == "]" else text[0]) + text[1:-1] + (")" if text[-1] == "[" else text[-1])
     name = re.match(r"^\s*\(?\s*[A-Za-z]\w?(?:\s*,\s*[A-Za-z]\w?)*\s*\)?\s*(?:=|∈)\s*(?=[(\[{])", text)
     if name:
         text = text[name.end() :]
@@ -117,6 +121,8 @@ def grade_list(answer: str, gold: str, same: Same) -> Reading:
     if target is None:
         return Reading(Verdict.UNGRADABLE, None, "the gold answer is no list")
     text = _spread(unwrap(answer))
+    if len(target.items) == 2 and target.brackets[:1] in ("(", "["):
+        text = _interval(text)
     said = _said_items(text, target)
     if said is None:
         return Reading(Verdict.WRONG, None, "no list")
@@ -142,7 +148,8 @@ def grade_list(answer: str, gold: str, same: Same) -> Reading:
             mine = [by_name[n] for n in target.names]
             return _in_order(mine, theirs, read, same)
     numeric = all(amounts_in(i) not in (None, []) for i in theirs)
-    if target.brackets == "{}" or (not target.brackets and numeric):
+    tuples = not target.brackets and all(_TUPLE.fullmatch(i.strip()) for i in theirs)
+    if target.brackets == "{}" or tuples or (not target.brackets and numeric):
         return _any_order(mine, theirs, read, same)
     result = _in_order(mine, theirs, read, same)
     if (
@@ -154,8 +161,31 @@ def grade_list(answer: str, gold: str, same: Same) -> Reading:
     return result
 
 
+_BOUND = r"(-?[\w.,/√π]+)"
+_BETWEEN = re.compile(rf"{_BOUND}\s*([<≤])\s*[a-z]\s*([<≤])\s*{_BOUND}")
+_ONE_SIDED = re.compile(rf"[a-z]\s*([<≤>≥])\s*{_BOUND}")
+
+
+def _interval(text: str) -> str:
+    """Inequalities as the interval they say: `2 ≤ x < 7` as `[2, 7)`, `x > 5` as `(5, ∞)`; other text as it is."""
+    said = text.strip(" .$")
+    if both := _BETWEEN.fullmatch(said):
+        low, first, second, high = both.groups()
+        return f"{'[' if first == '≤' else '('}{low}, {high}{']' if second == '≤' else ')'}"
+    if one := _ONE_SIDED.fullmatch(said):
+        sign, bound = one.groups()
+        if sign in "<≤":
+            return f"(-∞, {bound}{']' if sign == '≤' else ')'}"
+        return f"{'[' if sign == '≥' else '('}{bound}, ∞)"
+    return text
+
+
 def _said_items(text: str, target: Items) -> Items | None:
     """The answer's list, also from within a sentence ("The roots are 2 and 3")."""
+    if text.lstrip()[:1] in ("(", "{", "[", "]") and text.count("(") != 1:  # `(1, 2), (3, 4)` has no remark at its end
+        found = read_items(text, len(target.items))
+        if found:
+            return found
     found = read_items(core(text), len(target.items))
     if found and (found.brackets or not re.search(r"\b(?:are|is|were)\b|:", found.items[0])):
         return found

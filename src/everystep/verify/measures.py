@@ -30,6 +30,8 @@ def _unit_at(tokens: Sequence[Token], i: int) -> tuple[tuple[Unit, ...], int]:
     while j < n and len(words) < 5:
         token = tokens[j]
         if token.kind == WORD:
+            if token.text == "in" and not words and j + 1 < n and tokens[j + 1].kind == WORD:
+                break  # `13.00 in all`
             if token.text == "in" and words and words[-1] not in ("sq", "sq.", "square", "cubic", "cu"):
                 break
             words.append(token.text)
@@ -66,39 +68,100 @@ def matching(left: tuple[Unit, ...], right: tuple[Unit, ...]) -> tuple[Unit, Uni
     return None
 
 
-def clash(tokens: Sequence[Token], left: Side, right: Side) -> str:
-    """Why equal numbers are not equal amounts, where that is provable: both sides are sums in which every
-    number has a table unit, and the amounts differ (`5 hours = 5 minutes`, `3 km + 2 km = 5 hours`)."""
-    if (
-        tokens[right.hi - 1].kind != NUM
-        or right.operators
-        or not any(t.kind == WORD for t in tokens[right.hi : right.hi + 1])
-    ):
-        return ""
-    goal = unit_text(tokens, right.hi - 1)
-    if not goal:
-        return ""
-    units = []
-    for i in range(left.lo, left.hi):
+def compounds(tokens: list[Token]) -> list[Token]:
+    """The tokens with amounts of two units as one number in the smaller: `5 feet 2 inches` as 62 inches.
+
+    >>> from everystep.verify.tokens import tokenize
+    >>> [(t.text, t.value) for t in compounds(tokenize("3 hours and 20 minutes"))]
+    [('3 hours and 20', 200), ('minutes', None)]
+    """
+    out: list[Token] = []
+    i, n = 0, len(tokens)
+    while i < n:
         token = tokens[i]
-        if token.kind == OP and token.text not in "+-" and not (token.text == "/" and tokens[i + 1].kind == WORD):
-            return ""
-        if token.kind == NUM:
-            found = unit_text(tokens, i)
-            if not found:
-                return ""
-            units.append(found)
-    if not units:
-        return ""
-    first = units[0]
-    if any(matching(first, u) is None for u in units):
-        return ""
-    pair = matching(first, goal)
+        out.append(token)
+        i += 1
+        if token.kind != NUM or token.sign or i + 2 >= n or tokens[i].kind != WORD or type(token.value) is not int:
+            continue
+        gap = 1 + (tokens[i + 1].text in ("and", ","))
+        small = tokens[i + gap] if i + gap + 1 < n else None
+        if small is None or small.kind != NUM or small.sign or small.value is None or tokens[i + gap + 1].kind != WORD:
+            continue
+        pair = matching(find_units(tokens[i].text), find_units(tokens[i + gap + 1].text))
+        if pair is None or pair[0].dimension not in _JOINED or pair[0].factor <= pair[1].factor:
+            continue
+        ratio = pair[0].factor / pair[1].factor
+        if gap == 2 and tokens[i + gap + 2 : i + gap + 3] and tokens[i + gap + 2].kind == REL:
+            continue  # `24 hours = 1 day and 60 minutes = 1 hour`
+        if ratio.denominator == 1 and 0 <= small.value < ratio and token.value >= 0:
+            text = f"{token.text} {tokens[i].text} {'and ' if gap == 2 else ''}{small.text}"
+            out[-1] = Token(NUM, text, token.start, small.end, token.value * ratio.numerator + small.value)
+            i += gap + 1
+    return out
+
+
+def clash(tokens: Sequence[Token], left: Side, right: Side) -> tuple[Number | None, str] | None:
+    """The value of the left side in the unit of the right one and why equal numbers are not equal amounts, where
+    that is provable: a sum in which every number has a table unit, or a product in which one has (`5 hours = 5
+    minutes`, `3 km + 2 km = 5 hours`, `500 g * 4 = 2000 kg`); or None."""
+    if tokens[right.hi - 1].kind != NUM or right.operators:
+        return None
+    goal = unit_text(tokens, right.hi - 1)
+    numbers = [i for i in range(left.lo, left.hi) if tokens[i].kind == NUM]
+    units = [unit_text(tokens, i) for i in numbers]
+    signs = {
+        t.text
+        for i, t in enumerate(tokens[left.lo : left.hi], left.lo)
+        if t.kind == OP and not (t.text == "/" and tokens[i + 1].kind == WORD)
+    }
+    named = [u for u in units if u]
+    if not goal or not named:
+        return None
+    if signs & {"*", "/", "^", "√", "//"}:
+        return _product_clash(tokens, numbers, units, goal) if not signs & {"+", "-", "^", "√", "//"} else None
+    if len(named) < len(units) or any(matching(named[0], u) is None for u in named):
+        return None
+    pair = matching(named[0], goal)
     if pair is None:
-        return f"{first[0].name} cannot become {goal[0].name}"
-    if pair[0].factor != pair[1].factor and all(u[0].name == first[0].name for u in units):
-        return f"{pair[0].name} is not {pair[1].name}"
-    return ""
+        a, b = named[0][0], goal[0]
+        rates = ["/" in u.name or " per " in f" {u.name} " for u in (a, b)]
+        return None if rates[0] != rates[1] else (None, f"{a.name} cannot become {b.name}")
+    if pair[0].offset or pair[1].offset:
+        return None
+    if pair[0].factor != pair[1].factor and all(u[0].name == named[0][0].name for u in named):
+        return None, f"{pair[0].name} is not {pair[1].name}"
+    if all(u[0].factor == pair[1].factor for u in named):
+        return None
+    total = Fraction(0)
+    for i, unit in zip(numbers, units, strict=True):
+        same = matching(unit, goal)
+        if same is None or tokens[i].value is None:
+            return None
+        minus = i > left.lo and tokens[i - 1].text == "-"
+        total += (-1 if minus else 1) * Fraction(tokens[i].value or 0) * same[0].factor / pair[1].factor
+    value = total.numerator if total.denominator == 1 else total
+    return (
+        value,
+        f"it is {show(value)} {pair[1].name}{'' if value == 1 else 's'}, not {show(tokens[right.hi - 1].value or 0)}",
+    )
+
+
+def _product_clash(
+    tokens: Sequence[Token], numbers: list[int], units: list[tuple[Unit, ...]], goal: tuple[Unit, ...]
+) -> tuple[Number | None, str] | None:
+    named = [k for k, u in enumerate(units) if u]
+    if len(named) != 1 or any(t.kind == WORD for i in numbers if i != numbers[named[0]] for t in tokens[i + 1 : i + 2]):
+        return None
+    if numbers[named[0]] > 0 and tokens[numbers[named[0]] - 1].text == "/":
+        return None
+    pair = matching(units[named[0]], goal)
+    if pair is None or pair[0].factor == pair[1].factor or pair[0].offset or pair[1].offset:
+        return None
+    ratio = pair[0].factor / pair[1].factor
+    bare = [Fraction(tokens[i].value or 0) for k, i in enumerate(numbers) if k != named[0]]
+    if any(b and (b == ratio or 1 / b == ratio) for b in bare):
+        return None  # `$2 * 100 = 200 cents`: a conversion
+    return None, f"{pair[0].name} is not {pair[1].name}"
 
 
 def mixed(tokens: Sequence[Token], side: Side) -> str:
@@ -118,6 +181,7 @@ def mixed(tokens: Sequence[Token], side: Side) -> str:
     return ""
 
 
+_JOINED = {"length", "mass", "time", "volume"}
 # Sums of money, lengths, times… whose units have one meaning. Of time only what cannot be a habit: a day's
 # work has 8 hours, a working week 5 days, a month 4 weeks.
 _SURE = {"length", "mass", "volume", "area", "speed", "money:usd", "money:eur", "money:gbp"}

@@ -108,6 +108,16 @@ _OVER = re.compile(r"\s*/\s*(\d[\d,]*)(?![\d/]|\.\d|\s*/\s*\d)")
 _MIXED = re.compile(r"(?:[ -]|\s+and\s+|\s+&\s+)(\d+)\s?/\s?(\d+)(?![\d/]|[.,]\d)")
 
 
+def repeating(whole: str, part: str, period: str) -> Fraction:
+    """The value of a decimal whose last digits repeat.
+
+    >>> repeating("0", "1", "6")
+    Fraction(1, 6)
+    """
+    value = Fraction(int((whole or "0") + part), 10 ** len(part))
+    return value + Fraction(int(period), (10 ** len(period) - 1) * 10 ** len(part))
+
+
 def literal_at(text: str, start: int = 0) -> Literal | None:
     """The longest unsigned number that begins exactly at `start` of plain text; None where none does.
 

@@ -7,7 +7,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from everystep.verify.spoken import ROUGH, SAID
-from everystep.verify.tokens import CLOSE, MARK, NUM, OP, OPEN, REL, WORD, Token
+from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Token
 from everystep.verify.units import find_units
 
 MAX_UNIT_WORDS = 12  # between a number and the operator after it
@@ -30,13 +30,13 @@ _FILLERS = ROUGH | {"only", "just", "exactly", "a", "total", "of", "to", "an"}
 # Words that end a phrase: a number before them is no operand of what follows.
 _CONNECTIVES = {
     "and", "or", "then", "so", "because", "therefore", "thus", "hence", "since", "if", "but", "equals",
-    "means",
+    "means", "remainder", "mod",
 }  # fmt: skip
 # Words that may end one: `3 who got off + 2`.
 _DOUBTFUL = {
     "that", "which", "who", "is", "are", "was", "were", "we", "he", "she", "they", "it", "gives", "has",
     "have", "had", "when", "where", "while", "leaves", "got", "get", "gets", "need", "needs", "leaving",
-    "meaning", "giving",
+    "meaning", "giving", "will", "would", "contain", "contains", "costs", "cost",
 }  # fmt: skip
 # Single letters that, after a number, are unknowns of algebra rather than units.
 _UNKNOWNS = frozenset("xyznbkpqrtuwdefijoXYZBDEGHIMOPQRSTU")
@@ -58,6 +58,18 @@ def _opens(word: str) -> bool:
     """Whether a word before a name leaves the name standing alone."""
     word = word.lower()
     return word in _CONNECTIVES or word in _DOUBTFUL or word in ("let", "now")
+
+
+def is_label(tokens: Sequence[Token], colon: int) -> bool:
+    """Whether a colon ends a label (`Step 4: 12`, `Divide by $0.05: $3`, `Day 4:2(5 + 1)`) and is not the sign of a
+    ratio (`3:4`, `20 : 60`)."""
+    if colon < 1 or colon + 1 >= len(tokens):
+        return True
+    before, sign, after = tokens[colon - 1 : colon + 2]
+    tight = before.end == sign.start
+    if tight != (sign.end == after.start):
+        return tight
+    return tight and colon > 1 and tokens[colon - 2].text.lower() in _LABELS
 
 
 class Reader:
@@ -119,7 +131,9 @@ class Reader:
                 operand = self.pairs.get(q)
                 if operand is not None and operand < bound:
                     operand = None
-            if (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
+            if tokens[p].sign == VAR and tokens[p].text in names:
+                operand, q, words, wordy = p, p, 0, False
+            elif (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
                 operand, q, words, wordy = p, p, 0, False
             soft = soft or wordy
             if operand is None:
@@ -155,9 +169,18 @@ class Reader:
                 elif token.text in "*/^":
                     return None
                 break
-            if tokens[start].kind == OPEN and token.kind in (NUM, CLOSE) and token.end == tokens[start].start:
+            if token.kind in (NUM, CLOSE) and (
+                (tokens[start].kind == OPEN and (token.kind == CLOSE or token.end == tokens[start].start))
+                or (tokens[start].text == "√" and token.end == tokens[start].start)
+                or (tokens[start].sign == VAR and token.end == tokens[start].start)
+            ):
                 p = before
                 continue
+            if token.kind == WORD and token.sign == VAR and token.text in names:
+                p = before
+                continue  # `ab`, `x(3 + 4)`
+            if self.is_unknown_part(before) or (token.kind == CLOSE and token.end == tokens[start].start):
+                return None  # `sin 30 = …`, `2x (3 + 4) = …`
             if token.kind == WORD:
                 if token.end == tokens[start].start or (token.text in names and len(token.text) == 1):
                     return None
@@ -169,6 +192,8 @@ class Reader:
             break
         if start is None:
             return None
+        if start == bound and bound and tokens[bound - 1].kind in (NUM, CLOSE):
+            soft = True  # what stands before was read as another side
         return Side(start, end, operators(tokens, start, end), r, soft or self._is_doubtful(start, bound))
 
     def right(self, j: int) -> Side | None:
@@ -196,12 +221,18 @@ class Reader:
             else:
                 return None
             end = p
-            tight = p < n and tokens[p].start == tokens[p - 1].end
-            if tight and tokens[p].kind == OPEN and p in self.pairs and not self.is_prose(self.pairs[p]):
-                continue
-            if p < n and tokens[p].kind == WORD and tokens[p].text in names and tokens[p].start == tokens[p - 1].end:
+            while p < n and tokens[p].kind == WORD and tokens[p].text in names:
+                if tokens[p].sign != VAR and tokens[p].start != tokens[p - 1].end:
+                    break
                 p += 1
                 end = p
+            tight = p < n and tokens[p].start == tokens[p - 1].end
+            if p < n and tokens[p].kind == OPEN and p in self.pairs and not self.is_prose(self.pairs[p]):
+                if tight or tokens[p - 1].kind == CLOSE:
+                    continue
+                soft = True  # `12 (3 + 9)`: a product, or said in another way
+            if p < n and (self.is_unknown_part(p) or (tight and tokens[p].kind == NUM)):
+                return None
             p, words, wordy = self._over_words(p)
             if p < n and tokens[p].kind == OP:
                 after = p + 1
@@ -216,8 +247,12 @@ class Reader:
                     soft = soft or wordy
                     p += 1
                     continue
+                if after < n and (self.is_unknown_part(after) or tokens[p].text not in "-+"):
+                    return None  # `= 5 + x`, `= 2 * sin 30`
                 if tokens[p].text != "-" and not words and after < n and tokens[after].kind == WORD:
-                    return None  # `= 5 + x`
+                    return None
+                if tokens[p].text in "*/^√+" and not words:
+                    return None
             if wordy and words == 1:
                 soft = True
             tail = p if p < n and tokens[p].kind == REL else end
@@ -231,7 +266,7 @@ class Reader:
         while q >= bound and words < MAX_UNIT_WORDS:
             token = tokens[q]
             if token.kind == WORD:
-                if token.text in _CONNECTIVES:
+                if token.text in _CONNECTIVES or token.sign == VAR:
                     break
                 words += 1
                 doubt = doubt or token.text in _DOUBTFUL or self._is_unknown(q)
@@ -252,19 +287,27 @@ class Reader:
         words, doubt = 0, False
         while p < n and words < MAX_UNIT_WORDS:
             token = tokens[p]
-            if token.kind == WORD and token.text not in _CONNECTIVES:
+            if token.kind == WORD and token.text not in _CONNECTIVES and token.sign != VAR:
                 words += 1
                 doubt = doubt or token.text in _DOUBTFUL or self._is_unknown(p)
             elif self._is_unit_slash(p):
                 pass
             elif token.kind == OPEN and p in self.pairs and self.is_prose(self.pairs[p]):
-                doubt = doubt or tokens[p - 1].end == token.start
+                only_words = all(
+                    t.kind == WORD and (len(t.text) > 1 or not t.text.isascii()) for t in tokens[p + 1 : self.pairs[p]]
+                )
+                doubt = doubt or (tokens[p - 1].end == token.start and not only_words)
                 p = self.pairs[p]
                 words += 1
             else:
                 break
             p += 1
         return p, words, doubt or words > 6
+
+    def is_unknown_part(self, i: int) -> bool:
+        """Whether what stands at `i` is an unknown without a value, or cannot be computed."""
+        token = self.tokens[i]
+        return token.kind == ODD or (token.kind == WORD and token.sign == VAR and token.text not in self.names)
 
     def _is_unknown(self, i: int) -> bool:
         """Whether the word at `i`, in the place of a unit, looks like an unknown of algebra."""
@@ -295,7 +338,7 @@ class Reader:
         if tokens[i].kind != OP or tokens[i].text != "/" or i + 1 >= len(tokens):
             return False
         after = tokens[i + 1]
-        return after.kind == WORD and after.text not in self.names and after.text not in _UNKNOWNS
+        return after.kind == WORD and after.sign != VAR and after.text not in self.names and after.text not in _UNKNOWNS
 
     def is_prose(self, close: int) -> bool:
         """Whether brackets hold a remark rather than an expression: no operand, a word where an operand
@@ -312,6 +355,9 @@ class Reader:
                 kind = tokens[i].kind
                 if kind in (MARK, REL):
                     prose = True
+                elif self.is_unknown_part(i):
+                    has_operand, prose = True, False
+                    break
                 elif kind == NUM or (kind == WORD and tokens[i].text in self.names):
                     has_operand = True
                 elif kind == WORD and tokens[i - 1].kind in (OPEN, OP) and not self._is_unit_slash(i - 1):
@@ -359,7 +405,9 @@ class Reader:
         if before.kind in (OP, NUM):
             return True
         if before.kind == MARK:
-            return ahead is not None and (ahead.kind == OP or (before.text in ",:&" and ahead.kind == NUM))
+            if ahead is None or (before.text == ":" and is_label(tokens, start - 1)):
+                return False
+            return ahead.kind == OP or (before.text in ",:&" and ahead.kind == NUM)
         if before.kind == WORD:
             if before.text.lower() in _LABELS:
                 return True

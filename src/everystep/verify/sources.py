@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
+from everystep.verify.markup import plain_text
 from everystep.verify.numbers import NUMBER_WORDS, word_number
 from everystep.verify.tokens import NUM, OP, SCALE, WORD, Number, Token, tokenize
 
@@ -61,7 +62,7 @@ def _question(text: str) -> tuple[frozenset[Number], tuple[tuple[Number, str], .
     """All values that a question offers, and the numbers it gives in digits."""
     offered: set[Number] = set()
     given: dict[Number, str] = {}
-    tokens = tokenize(text[:MAX_QUESTION])
+    tokens = tokenize(plain_text(text[:MAX_QUESTION]).text)
     words: list[str] = []
     for i, token in enumerate(tokens):
         if token.kind == NUM and token.value is not None:
@@ -98,16 +99,28 @@ def _phrases(words: list[str], offered: set[Number]) -> None:
         at += max(1, found[1])
 
 
-def _said(word: str) -> set[Number]:
+@lru_cache(maxsize=16_384)
+def _said(word: str) -> frozenset[Number]:
     """The values one word stands for: `half`, `2nd`, `10:30`, `nickels`."""
     word = word.lower()
     value = NUMBER_WORDS.get(word)
     if value is not None:
-        return forms(value)
+        return frozenset(forms(value))
     if word[0].isdigit():
-        return {int(digits) for digits in re.findall(r"[0-9]{1,9}", word)}
+        return frozenset(int(digits) for digits in re.findall(r"[0-9]{1,9}", word))
     implied = _STEM.match(word)
-    return set(_IMPLIED[implied.group()]) if implied else set()
+    return frozenset(_IMPLIED[implied.group()]) if implied else frozenset()
+
+
+@lru_cache(maxsize=16_384)
+def _stands_for(word: str) -> tuple[Number, ...]:
+    """The values that a word of a step is a source of."""
+    word = word.lower()
+    value = NUMBER_WORDS.get(word)
+    if value is not None:
+        return (value,)
+    implied = _STEM.match(word)
+    return _IMPLIED[implied.group()] if implied else ()
 
 
 def forms(value: Number) -> set[Number]:
@@ -135,12 +148,7 @@ class Sources:
         """A new step: its number words are sources too."""
         for token in tokens:
             if token.kind == WORD and not token.text[0].isdigit():
-                word = token.text.lower()
-                value = NUMBER_WORDS.get(word)
-                if value is not None:
-                    self._said.add(value)
-                elif implied := _STEM.match(word):
-                    self._said.update(_IMPLIED[implied.group()])
+                self._said.update(_stands_for(token.text))
 
     def derive(self, value: Number) -> None:
         """A result, from which later steps may go on."""

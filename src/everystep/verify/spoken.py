@@ -7,7 +7,7 @@ wherever that reading is not safe ("12 times the second time", "is 5 more than")
 from collections.abc import Sequence
 from fractions import Fraction
 
-from everystep.verify.numbers import NUMBER_WORDS
+from everystep.verify.numbers import NUMBER_WORDS, word_number
 from everystep.verify.tokens import CLOSE, MARK, NUM, OP, OPEN, REL, WORD, Token
 
 _OPERATIONS = {"times": "*", "plus": "+", "minus": "-", "multiplied": "*", "divided": "/"}
@@ -37,7 +37,19 @@ _FALLS = {
 }  # fmt: skip
 _CHANGES = dict.fromkeys(_RISES, "+") | dict.fromkeys(_FALLS, "-")
 _TIMES = {"am", "pm", "a.m", "p.m", "o'clock"}
-_SPOKEN = set(_OPERATIONS) | _EQUALS | _PARTS | set(_FOLDS) | set(_OF_MANY) | set(_POWERS) | {"of", "from"}
+_PRODUCTS = {"multiply": "*", "multiplying": "*", "divide": "/", "dividing": "/", "add": "+", "adding": "+"}
+_PRODUCTS |= {"subtract": "-", "subtracting": "-"}
+_JOINTS = {"*": {"by"}, "/": {"by"}, "+": {"to", "and"}, "-": {"from"}}
+_SPOKEN = (
+    set(_OPERATIONS)
+    | _EQUALS
+    | _PARTS
+    | set(_FOLDS)
+    | set(_OF_MANY)
+    | set(_POWERS)
+    | {"of", "from", "at", "for"}
+    | set(_PRODUCTS)
+)
 SAID = "said"  # the sign of an operator that was a word
 
 
@@ -79,6 +91,12 @@ def rewrite(tokens: list[Token]) -> list[Token]:
                     token = Token(NUM, token.text, token.start, token.end, _POWERS[word])
             elif word == "from" and _change(tokens, i, out):
                 token, step = out.pop(), 3
+            elif word in ("at", "for") and out and (each := _each(tokens, i, out)):
+                token = each
+            elif word in _PRODUCTS and (many := _product(tokens, i, word)):
+                parts, step = many
+                out.extend(parts[:-1])
+                token = parts[-1]
             elif word in _OF_MANY and (many := _of_many(tokens, i, word)):
                 parts, step = many
                 out.extend(parts[:-1])
@@ -99,19 +117,76 @@ def _operation(tokens: Sequence[Token], i: int, word: str, out: list[Token]) -> 
     if at >= n:
         return token, 1
     after = tokens[at]
-    said_after = after.kind == WORD and _small(after.text)
+    said_after = _phrase(tokens, at) if after.kind == WORD else None
     if after.kind not in (NUM, OPEN) and not said_after:
         return token, 1
     if not _after_operand(out):
-        value = _small(out[-1].text) if out and out[-1].kind == WORD else None
-        if not value:
+        said = next(
+            (s for k in range(max(0, len(out) - 8), len(out)) if (s := _phrase(out, k)) and s[1] == len(out)), None
+        )
+        if not said:
             return token, 1
-        out[-1] = Token(NUM, out[-1].text, out[-1].start, out[-1].end, value)
+        out[-said[2] :] = [said[0]]
     operator = Token(OP, _OPERATIONS[word], token.start, tokens[at - 1].end, None, SAID)
     if not said_after:
         return operator, at - i
     out.append(operator)
-    return Token(NUM, after.text, after.start, after.end, _small(after.text)), at - i + 1
+    return said_after[0], said_after[1] - i
+
+
+def _phrase(tokens: Sequence[Token], at: int) -> tuple[Token, int, int] | None:
+    """The number that is said in words from `at` on as a token, where it ends, and how many words it has; None for
+    none, and for "one", which is mostly a pronoun."""
+    words = []
+    while at + len(words) < len(tokens) and len(words) < 8 and tokens[at + len(words)].kind == WORD:
+        words.append(tokens[at + len(words)].text.lower())
+    found = word_number(words) if words and words[0] not in _FOLDS else None
+    if found is None or found[0].denominator != 1 or found[0] < 2:
+        return None
+    last = tokens[at + found[1] - 1]
+    text = " ".join(words[: found[1]])
+    return Token(NUM, text, tokens[at].start, last.end, found[0].numerator), at + found[1], found[1]
+
+
+def _each(tokens: Sequence[Token], i: int, out: Sequence[Token]) -> Token | None:
+    """`90 bulbs at $.50 each = …` as a product."""
+    words = [t.text.lower() for t in tokens[i + 1 : i + 4]]
+    if len(words) < 3 or tokens[i + 1].kind != NUM or not tokens[i + 1].sign or words[1] not in ("each", "apiece"):
+        return None
+    if tokens[i + 2].kind != WORD or tokens[i + 3].kind != REL or not _after_operand(out) or out[-1].kind != WORD:
+        return None
+    return Token(OP, "*", tokens[i].start, tokens[i].end, None, SAID)
+
+
+_RESULTS = {"gives", "get", "gets", "giving", "equals", "yields", "is", "leaves", "leaving"}
+
+
+def _product(tokens: Sequence[Token], i: int, word: str) -> tuple[list[Token], int] | None:
+    """`multiply the 43 by $3, which gives $126` as `43 * $3 = $126`: the part up to the result's relation, and how many
+    tokens were read."""
+    n, at = len(tokens), i + 1
+    sign = _PRODUCTS[word]
+    joints = _JOINTS[sign]
+    while at < n and at < i + 3 and tokens[at].text in _THE:
+        at += 1
+    if at >= n or tokens[at].kind != NUM:
+        return None
+    first = tokens[at]
+    at += 1
+    while at < n and tokens[at].kind == WORD and tokens[at].text not in joints and at < i + 6:
+        at += 1
+    if at + 1 >= n or tokens[at].text not in joints or tokens[at + 1].kind != NUM:
+        return None
+    by, second = tokens[at], tokens[at + 1]
+    at += 2
+    end = at
+    while at < n and at < end + 6 and (tokens[at].kind == WORD or tokens[at].text == ","):
+        if tokens[at].text in _RESULTS and at + 1 < n and tokens[at + 1].kind == NUM:
+            operator = Token(OP, "+" if sign == "-" else sign, by.start, by.end, None, SAID)
+            minus = [Token(OP, "-", first.start, first.start)] if sign == "-" else []
+            return [*minus, first, operator, second, Token(REL, "is", tokens[at].start, tokens[at].end)], at + 1 - i
+        at += 1
+    return None
 
 
 def _small(word: str) -> int | None:
@@ -143,7 +218,7 @@ def _relation(tokens: Sequence[Token], i: int, word: str) -> tuple[Token, int]:
     at = i + 1
     if word != "equal" and at + 1 < n and tokens[at].text == "equal" and tokens[at + 1].text == "to":
         at += 2
-    elif word == "equal" and at < n and tokens[at].text == "to":
+    elif word in ("equal", "equals") and at < n and tokens[at].text == "to":
         at += 1
     rough = at < n and tokens[at].text in ROUGH
     first = at + rough

@@ -8,17 +8,33 @@ passes. Where the claims are is decided in `claims`, where a number can come fro
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from everystep.core.types import Check, Finding, Flag, Process, Step, Trace, Truth
-from everystep.verify.agree import agree
-from everystep.verify.ambiguity import has_unknown, is_misread
+from everystep.verify.agree import LOOSE, Agreement, agree, rounds_to
+from everystep.verify.ambiguity import (
+    CORRECTED,
+    context,
+    has_unknown,
+    is_carried,
+    is_cut,
+    is_last_digit,
+    is_misread,
+    is_modular,
+    is_prefixed,
+    on_trial,
+    readings,
+    tells_digits,
+)
 from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression, links, rewrite
-from everystep.verify.measures import mixed, wrong_conversion
+from everystep.verify.conventions import as_division, as_points, is_foreign, uses_comma
+from everystep.verify.markup import Plain, balanced, plain_text
+from everystep.verify.measures import compounds, mixed, wrong_conversion
 from everystep.verify.reader import Side
 from everystep.verify.sources import Sources
-from everystep.verify.tokens import NUM, OP, REL, WORD, Number, Token, tokenize
-from everystep.verify.unknowns import contradicts, solution
+from everystep.verify.tokens import CLOSE, NUM, OP, REL, VAR, WORD, Number, Token, mark_unknowns, tokenize, unknowns
+from everystep.verify.unknowns import contradicts, identity, solution
 
 MAX_TEXT = 12_000  # characters of all steps that are examined
 MAX_TOKENS = 1_100  # of all steps; a long gold solution has a few hundred
@@ -32,24 +48,62 @@ def verify(question: str, trace: Trace) -> tuple[tuple[Check, ...], Process]:
     Never raises; bounded in time: at most `MAX_TEXT` characters, `MAX_TOKENS` tokens and `MAX_CHECKS` claims
     are examined, from the beginning.
     """
-    work = _Work(Sources(question))
-    budget = MAX_TEXT
-    for number, step in enumerate(trace.steps, 1):
-        text = step.text if len(step.text) <= budget else step.text[:budget]
-        budget -= len(text)
-        if any(c in text for c in "=≈<>≥≤≠≅≃~\\") or _may_speak(text):
-            _check_step(work, number, text, step.start)
-        if budget <= 0 or work.tokens_left <= 0 or len(work.checks) >= MAX_CHECKS:
+    texts = [question, *(step.text for step in trace.steps)]
+    foreign, comma = is_foreign(texts), uses_comma(texts)
+    work = _Work(Sources(as_points(question) if comma else question))
+    lines = _read(trace, comma, foreign)
+    work.digits = tells_digits(question) or any(tells_digits(line.plain.text) for line in lines)
+    work.percents = "%" in question or "percent" in question
+    letters = set().union(*(unknowns(line.tokens) for line in lines)) if lines else set()
+    for line in lines:
+        mark_unknowns(line.tokens, letters)
+        _check_step(work, line)
+        if len(work.checks) >= MAX_CHECKS:
             break
     if work.algebra:
         _substitute(work)
+        _compare_sides(work)
+    _forget_cases(work)
     return tuple(work.checks), _process(work, trace)
+
+
+class _Line(NamedTuple):
+    """A step as it is examined: its number, what it is as plain text and where that stands in the completion."""
+
+    number: int
+    tokens: list[Token]
+    plain: Plain
+    raw: str
+    offset: int
+
+    def place(self, begin: int, end: int) -> tuple[str, tuple[int, int]]:
+        """The text of a stretch of plain text as it was written, with both halves of its marks; and its span."""
+        start, stop = balanced(self.raw, self.plain.original(begin), self.plain.original(end, True))
+        return self.raw[start:stop], (self.offset + start, self.offset + stop)
+
+
+def _read(trace: Trace, comma: bool, foreign: bool) -> list[_Line]:
+    """The steps that can hold a claim, as tokens; no more than the limits allow."""
+    lines: list[_Line] = []
+    budget, left = MAX_TEXT, MAX_TOKENS
+    for number, step in enumerate(trace.steps, 1):
+        text = step.text if len(step.text) <= budget else step.text[:budget]
+        budget -= len(text)
+        if any(c in text for c in "=≈<>≥≤≠≅≃~\\＝") or _may_speak(text):
+            written = as_points(text) if comma else text
+            plain = plain_text(as_division(written) if foreign else written)
+            tokens = tokenize(plain.text, left)
+            left -= len(tokens)
+            lines.append(_Line(number, tokens, plain, text, step.start))
+        if budget <= 0 or left <= 0:
+            break
+    return lines
 
 
 def _may_speak(text: str) -> bool:
     """Whether a step without a relation sign can hold a claim in words."""
     return any(c.isdigit() for c in text) and any(
-        w in text for w in (" is ", " equal", " makes ", " gives ", " are ", " from ")
+        w in text for w in (" is ", " equal", " makes ", " gives ", " are ", " from ", " get ", " leaves ")
     )
 
 
@@ -58,7 +112,6 @@ class _Work:
     """What has been established while reading a trace from top to bottom."""
 
     sources: Sources
-    tokens_left: int = MAX_TOKENS
     checks: list[Check] = field(default_factory=list)
     flags: list[Flag] = field(default_factory=list)
     names: dict[str, Number] = field(default_factory=dict)
@@ -68,31 +121,41 @@ class _Work:
     invented: int = 0
     results: list[tuple[int, Number]] = field(default_factory=list)  # (step, value) of every derived value
     checked_steps: set[int] = field(default_factory=set)
-    algebra: list[tuple[int, list[Token], str, int]] = field(default_factory=list)  # steps with unknowns
+    algebra: list[_Line] = field(default_factory=list)  # steps with unknowns
     reused: set[str] = field(default_factory=set)
     changed: set[str] = field(default_factory=set)  # names that had several values, results of sums too
+    by_names: dict[tuple[int, int], set[str]] = field(default_factory=dict)  # false claims: the symbols used
+    rounded: set[Number] = field(default_factory=set)  # results that were rounded
+    bound: tuple[int, str] | None = None  # the symbol that was given a value last, and in which step: it holds next
+    pending: str = ""  # the name that was given a calculation last, with no result yet
+    digits: bool = False  # last digits or remainders are spoken of
+    percents: bool = False
+    unsure: set[str] = field(default_factory=set)  # symbols that are given values in a case or on trial
     given: dict[str, Check] = field(default_factory=dict)  # symbols: where they got their value, as a claim
     spelling: dict[str, str] = field(default_factory=dict)  # named values in lower case, as first written
 
 
-def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
-    tokens = rewrite(tokenize(text, work.tokens_left))
-    work.tokens_left -= len(tokens)
+def _check_step(work: _Work, line: _Line) -> None:
+    tokens, number = rewrite(compounds(line.tokens)), line.number
+    line = line._replace(tokens=tokens)
     if work.spelling:
         _spell(tokens, work.spelling)
     name: str | None = None
     before: Number | None = None
+    later: tuple[str, Number] | None = None  # a name that its own calculation uses keeps its value to the end of it
     work.sources.enter(tokens)
     relations = sum(t.kind == REL for t in tokens)
     for link in links(tokens, work.names):
         if len(work.checks) >= MAX_CHECKS:
             return
         if link.first:
+            if later is not None:
+                work.names[later[0]], later = later[1], None
             name, before = link.name, work.names.get(link.name) if link.name else None
         right = link.right
         value = evaluate(expression(tokens, right, work.names), work.names)
         if link.name is None:
-            taken = _check_link(work, number, tokens, link, text, offset)
+            taken = _check_link(work, line, link)
             relations -= taken is not None
             if taken is not None and taken.hi != right.hi:
                 right, value = taken, evaluate(expression(tokens, taken, work.names), work.names)
@@ -104,22 +167,41 @@ def _check_step(work: _Work, number: int, text: str, offset: int) -> None:
                 work.sources.derive(value)
         if before is not None and right.lo > 2 and tokens[right.lo - 3].text == "or":
             name = None  # `x = 3 or x = -3`
-        if name is not None and value is not None and not right.soft:
+        if name is not None and value is not None and not right.soft and later is None:
+            if _is_symbol(name) and on_trial(line.plain.text, tokens[max(0, right.lo - 2)].start):
+                work.unsure.add(name)
+            if link.name and before is not None and before != value and _is_symbol(name):
+                work.reused.add(name)
+            elif link.name and before is not None and work.pending == name and right.operators == 0 and before != value:
+                claim, span = line.place(tokens[right.lo - 2].start, tokens[right.hi - 1].end)
+                reason = f"{name} is {show(before)}, not {show(value)}"
+                work.checks.append(Check(number, claim, Truth.FALSE, show(before), span, reason))
+                work.false += 1
+                work.flags.append(Flag(Finding.FALSE_CLAIM, number, f"{claim}: {reason}"))
+            work.pending = name if right.operators else ""
+            if link.name and _is_symbol(name):
+                after = tokens[right.hi].text if right.hi < len(tokens) else ""
+                work.bound = (number, name) if after in (".", ",", ":") else None
+            if any(t.text == name for t in tokens[right.lo : right.hi]):
+                later = name, value
+                continue
             if name not in work.names:
-                _define(work, number, tokens, name, right, text, offset)
+                _define(work, line, name, right)
             elif work.names[name] != value:
                 work.changed.add(name)
             work.names[name] = value
             if before is not None and before != value and right.operators == 0:
-                if _is_symbol(name):
+                if _is_symbol(name) and name not in work.unsure:
                     detail = f"{name} was {show(before)} and is now {show(value)}"
                     work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
                     work.reused.add(name)
                 before = None
+    if later is not None:
+        work.names[later[0]] = later[1]
     if relations > 0:
         work.sources.state(tokens)
         if len(work.algebra) < MAX_ALGEBRA:
-            work.algebra.append((number, tokens, text, offset))
+            work.algebra.append(line)
 
 
 def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
@@ -129,15 +211,15 @@ def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
             tokens[i] = token._replace(text=known)
 
 
-def _define(work: _Work, number: int, tokens: list[Token], name: str, right: Side, text: str, offset: int) -> None:
+def _define(work: _Work, line: _Line, name: str, right: Side) -> None:
     """Note a name that gets its first value: how a word is spelled, where a symbol is given."""
+    tokens = line.tokens
     if len(name) > 2:
         work.spelling.setdefault(name.lower(), name)
         _spell(tokens, work.spelling)
     elif right.lo > 1 and tokens[right.lo - 2].text == name:
-        begin, end = tokens[right.lo - 2].start, tokens[right.hi - 1].end
-        span = (offset + begin, offset + end)
-        work.given[name] = Check(number, text[begin:end], Truth.FALSE, None, span, "")
+        claim, span = line.place(tokens[right.lo - 2].start, tokens[right.hi - 1].end)
+        work.given[name] = Check(line.number, claim, Truth.FALSE, None, span, "")
 
 
 def _substitute(work: _Work) -> None:
@@ -146,7 +228,12 @@ def _substitute(work: _Work) -> None:
     if not solved:
         return
     known = {(c.span[0], c.span[1]) for c in work.checks}
-    for number, tokens, text, offset in work.algebra:
+    refuted: list[tuple[_Line, Link, Check]] = []
+    met: set[str] = set()
+    for line in work.algebra:
+        tokens, number = line.tokens, line.number
+        if not any(t.text in solved for t in tokens):
+            continue
         for link in links(tokens, solved):
             left, right = link.left, link.right
             if link.name is not None or len(work.checks) >= MAX_CHECKS:
@@ -154,14 +241,18 @@ def _substitute(work: _Work) -> None:
             if not any(t.text in solved for t in tokens[left.lo : left.tail] + tokens[right.lo : right.tail]):
                 continue
             found = agree(tokens, left, link.relation, right, solved)
-            begin, end = tokens[left.lo].start, tokens[found.side.hi - 1].end
-            span = (offset + begin, offset + end)
+            claim, span = line.place(tokens[left.lo].start, tokens[found.side.hi - 1].end)
             if span in known:
                 continue
-            claim = text[begin:end]
             if not found.holds:
-                _refute(work, tokens, link, Check(number, claim, Truth.FALSE, None, span, ""))
+                unclear = left.soft or right.soft or is_cut(tokens, left, right) or not link.first
+                unclear = unclear or (right.tail < len(tokens) and tokens[right.tail].kind == REL)
+                if unclear or context(line.plain.text, tokens, left, found.side):
+                    continue
+                refuted.append((line, link, Check(number, claim, Truth.FALSE, None, span, "")))
                 continue
+            if "\\" in line.raw:  # formulas come with cases: a value that solves one equation need not solve all
+                met |= {t.text for t in tokens[left.lo : found.side.hi] if t.text in solved}
             work.checks.append(Check(number, claim, Truth.TRUE, show(found.left or 0), span, "by substitution"))
             work.checked_steps.add(number)
             work.counted.add((_key(tokens, left), link.relation, _key(tokens, found.side)))
@@ -170,6 +261,37 @@ def _substitute(work: _Work) -> None:
                 for token in tokens[side.lo : side.hi]:
                     if token.value is not None:
                         work.sources.explain(token.value)  # `= 20` is a use of the question's 20
+    for line, link, check in refuted:
+        if not any(t.text in met for t in line.tokens[link.left.lo : link.right.hi]):
+            _refute(work, line.tokens, link, check)
+    work.checks.sort(key=lambda c: c.span)
+
+
+def _compare_sides(work: _Work) -> None:
+    """Check rewritings in one unknown: `x + 10 + 66 + 10 = x + 96` holds for no x."""
+    known = {c.span for c in work.checks}
+    for line in work.algebra:
+        tokens = line.tokens
+        letters = {t.text for t in tokens if t.sign == VAR}
+        letters = {x for x in letters if sum(t.text == x for t in tokens) > 1} if len(letters) < 5 else set()
+        for link in links(tokens, dict.fromkeys(letters, 1)) if letters else ():
+            inside = {t.text for t in (*tokens[link.left.lo : link.left.hi], *tokens[link.right.lo : link.right.hi])}
+            if len(used := inside & letters) != 1 or len(work.checks) >= MAX_CHECKS:
+                continue
+            found = identity(tokens, link, next(iter(used)))
+            claim, span = line.place(tokens[link.left.lo].start, tokens[link.right.hi - 1].end)
+            if found is None or span in known:
+                continue
+            holds, reason = found
+            if not holds and (
+                is_cut(tokens, link.left, link.right) or context(line.plain.text, tokens, link.left, link.right)
+            ):
+                continue
+            work.checks.append(Check(line.number, claim, Truth.TRUE if holds else Truth.FALSE, None, span, reason))
+            work.checked_steps.add(line.number)
+            if not holds:
+                work.false += 1
+                work.flags.append(Flag(Finding.FALSE_CLAIM, line.number, f"{claim}: {reason}"))
     work.checks.sort(key=lambda c: c.span)
 
 
@@ -194,24 +316,50 @@ def _refute(work: _Work, tokens: Sequence[Token], link: Link, equation: Check) -
         return
 
 
+def _forget_cases(work: _Work) -> None:
+    """Take back the false claims that rest on symbols, where symbols have several values or those of a case: which
+    of them was meant cannot be told."""
+    spans = set(work.by_names)
+    if not spans or not (work.unsure or work.reused):
+        return
+    work.false -= len(spans)
+    claims = {c.claim for c in work.checks if c.span in spans}
+    work.checks = [c for c in work.checks if c.span not in spans]
+    work.flags = [
+        f for f in work.flags if f.finding is not Finding.FALSE_CLAIM or f.detail.split(": ")[0] not in claims
+    ]
+
+
 def _is_symbol(name: str) -> bool:
     return len(name) == 1 or name.isupper() or not name.isalpha()
 
 
-def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, text: str, offset: int) -> Side | None:
+def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     """Judge a claim and record it; the right side as taken, or None where the claim was not counted."""
-    left, relation = link.left, link.relation
+    left, relation, tokens, number, text = link.left, link.relation, line.tokens, line.number, line.plain.text
     found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
     right = found.side
     if not found.holds and text[tokens[right.hi - 1].end :].lstrip()[:1] == "?":
         return None  # asked, not claimed
+    symbols = {t.text for t in (*tokens[left.lo : left.hi], *tokens[right.lo : right.hi]) if t.text in work.names}
+    symbols = {s for s in symbols if _is_symbol(s)}
+    if not found.holds and symbols and relation not in ("=", "≈"):
+        return None  # a condition on an unknown
     if not found.holds and (left.soft or right.soft or is_misread(tokens, link)):
         told = wrong_conversion(tokens, left, link.right, link.first) if relation == "=" else None
         if told is None:
             return None
         found = found._replace(holds=False, left=told[0], reason=told[1])
-    begin, end = tokens[left.lo].start, tokens[right.hi - 1].end
-    claim, span = text[begin:end], (offset + begin, offset + end)
+    why = "" if found.holds or found.holds is None else _excused(work, line, link, found)
+    if why == CORRECTED:
+        claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
+        work.flags.append(Flag(Finding.CORRECTED, number, f"{claim}: {found.reason}"))
+        work.checks.append(
+            Check(number, claim, Truth.UNKNOWN, None if found.left is None else show(found.left), span, why)
+        )
+    if why:
+        return None
+    claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
     if found.left is None or found.right is None:
         if has_unknown(tokens, left, work.names) or has_unknown(tokens, right, work.names):
             return None
@@ -224,6 +372,14 @@ def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, t
         work.sources.explain(found.left)
         work.sources.explain(found.right)
     truth = Truth.TRUE if found.holds else Truth.FALSE
+    if found.reason == LOOSE:
+        truth = Truth.UNKNOWN
+    if not found.holds and symbols:
+        if not (work.bound and work.bound[0] == number and symbols == {work.bound[1]} and _is_nonzero(tokens, right)):
+            if any(_has_other_roots(tokens, side) for side in (left, right)):
+                return None
+            work.by_names[span] = symbols
+    work.bound = None
     value = None
     if relation in ("=", "≈"):
         value = show(found.right if right.operators and not left.operators else found.left)
@@ -237,6 +393,8 @@ def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, t
         work.flags.append(Flag(finding, number, f"{claim}: {found.reason}"))
     elif units := mixed(tokens, left):
         work.flags.append(Flag(Finding.UNIT, number, f"{claim}: {units}"))
+    if found.reason in ("rounded", LOOSE):
+        work.rounded.add(found.right)
     if relation in ("=", "≈"):
         work.sources.derive(found.right)
         work.sources.derive(found.left)
@@ -245,6 +403,43 @@ def _check_link(work: _Work, number: int, tokens: Sequence[Token], link: Link, t
     elif left.operators == right.operators == 0:  # `so the first is cheaper: 20 < 30`
         work.results += [(number, found.left), (number, found.right)]
     return right
+
+
+def _is_nonzero(tokens: Sequence[Token], side: Side) -> bool:
+    return side.hi - side.lo == 1 and bool(tokens[side.lo].value)
+
+
+def _has_other_roots(tokens: Sequence[Token], side: Side) -> bool:
+    """Whether a side is a symbol alone or has one under a power: an equation that its value need not solve."""
+    inside = tokens[side.lo : side.hi]
+    alone = len(inside) == 1 and inside[0].kind == WORD
+    return alone or any(t.text == "^" and inside[i - 1].kind in (WORD, CLOSE) for i, t in enumerate(inside) if i)
+
+
+def _excused(work: _Work, line: _Line, link: Link, found: Agreement) -> str:
+    """Why a claim that does not hold is not called false, or nothing."""
+    tokens, text = line.tokens, line.plain.text
+    if link.relation != "!=" and (why := context(text, tokens, link.left, found.side, link.spoken)):
+        return why
+    if link.relation not in ("=", "≈") or found.left is None or found.right is None or found.left == found.right:
+        return ""
+    if work.digits and not found.side.operators and is_last_digit(found.left, found.right):
+        return "the last digit"
+    if found.right == found.left * 100 and abs(found.left) <= 1 and work.percents:
+        return "in percent"
+    if link.relation == "≈" and found.side.operators:
+        return "an estimate"
+    if is_modular(text, found.left, found.right):
+        return "modulo a number"
+    if is_prefixed(tokens, link.left, found.side, found.left, found.right):
+        return "units with prefixes"
+    if is_carried(tokens, link.left, found.right, work.names, work.rounded):
+        return "within the rounding of its numbers"
+    lefts = [found.left, *readings(tokens, link.left, work.names)]
+    rights = [found.right, *readings(tokens, found.side, work.names)]
+    if any(a == b or rounds_to(a, b, tokens, found.side, link.relation) for a in lefts for b in rights):
+        return "how far a fraction goes is open"
+    return ""
 
 
 def _operands(work: _Work, number: int, tokens: Sequence[Token], side: Side, rewritten: bool) -> None:
@@ -325,7 +520,7 @@ def _working_steps(steps: Sequence[Step], checked: set[int]) -> int:
 
 
 def _follows(work: _Work, trace: Trace, answer: str) -> bool:
-    values = [t.value for t in tokenize(answer[:200]) if t.kind == NUM and t.value is not None]
+    values = [t.value for t in tokenize(plain_text(answer[:200]).text) if t.kind == NUM and t.value is not None]
     if len(values) != 1:
         return True
     value = values[0]

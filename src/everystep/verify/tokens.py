@@ -14,6 +14,9 @@ from fractions import Fraction
 from math import factorial
 from typing import NamedTuple
 
+from everystep.verify.markup import UPRIGHT
+from everystep.verify.units import find_units
+
 Number = int | Fraction
 
 MAX_DIGITS = 40  # in one written number
@@ -22,6 +25,8 @@ MAX_FACTORIAL = 100
 MAX_TOKENS_READ = 2000  # of one text
 
 NUM, OP, OPEN, CLOSE, REL, WORD, MARK = "num", "op", "(", ")", "rel", "word", "mark"
+ODD = "odd"  # a function, a sign or a symbol that is not computed
+VAR = "var"  # the sign of a word that is a letter of algebra
 
 
 class Token(NamedTuple):
@@ -37,48 +42,50 @@ class Token(NamedTuple):
     sign: str = ""
 
 
-_DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
+_DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,3}(?:'\d{3})+(?!\d)|[1-9]\d?(?:,\d\d)+,\d{3}(?!\d)|\d+"
 _PATTERN = re.compile(
     rf"""
     (?P<blank>\ +)
-  | (?=[\d.\\$€£¢%U¼½¾⅓⅔])
-    (?P<currency>(?:\\?[$€£¢%]|USD\s)\s?(?=\.?\d))?
+  | (?=[\d.\\$€£¢%URIEC¼½¾⅓⅔₹₺฿¥₫₩₽zر])
+    (?P<currency>(?:\\?[$€£¢%₹₺฿¥₫₩₽]|zł|ريال|(?<![A-Za-z])(?:USD\s|R\$|Rs\.?|INR\s|EUR\s|CHF\s))\s?(?=\.?\d))?
     (?:
       (?P<clock>\d{{1,2}}:\d\d(?::\d\d)?(?![\d:])|0\d[0-5]\d(?![\d.,]))
     | (?P<spaced>\d{{1,3}}(?:\ 000)+(?![\d,.]\d|\d)
-        |(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?![\d,-]|\.\d))
+        |(?<![\d.,/*+=-])(?<![\d+*/=-]\ )\d{{1,3}}(?:\ \d{{3}})+(?=\s?[+*/×=÷−]|\s-\s)
+        |(?:(?<=[$€£=+*/×−-])|(?<=[=+*/×−-]\ ))\d{{1,3}}(?:\ \d{{3}})+(?:\.\d+)?(?![\d,-]|\.\d))
     | (?P<mixed>(?P<whole>\d{{1,6}})(?:\ and\ |[ \u00a0]|(?=[¼½¾⅓⅔]))
         (?:(?P<upper>\d{{1,3}})/(?P<lower>\d{{1,3}})(?![\d./]|(?:st|nd|rd|th))|(?P<vulgar2>[¼½¾⅓⅔])))
     | (?P<vulgar>[¼½¾⅓⅔])
     | (?P<number>(?:{_DIGITS})(?:\.\d+)?|\.\d+)(?P<exponent>[eE][-+]?\d{{1,3}}(?![\w.]))?
     )
     (?P<broken>,\d+(?!,?\d))?
-    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|(?(currency)k\b(?!-)|(?!)))?
-    (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢])?
+    (?P<scale>\s?(?:hundred|thousand|million|billion|trillion)\b(?!-)|[万萬亿億]|(?(currency)k\b(?!-)|(?!)))?
+    (?P<suffix>(?:\.\.\.?|…)?\s?\\?%|(?:\s|-)per\s?cent\b|\\?\$(?!\s?\d)|\s?[€£¢₹₺฿¥₫₩₽](?!\d))?
     (?P<ordinal>(?:st|nd|rd|th)s?\b)?
-    (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥]|[-−<>]\s*\d|\\(?:times|cdot|div)\b)))?
-  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d)|\*(?!\*)|[×·∙⋅✕✖]|\\times\b|\\cdot\b)
+    (?P<factorial>!(?!=\d)(?=\d|\s*(?:=(?!>)|[+*/×·÷^)\]}}≈≤≥;⇒(]|[-−<>]\s*\d)))?
+  | (?P<times>(?<![A-Za-z])[xX](?=\s*[$€£¢]?\s?[\d.(¼½¾⅓⅔]|\s+[-−]\d|\ [A-Z]\w?\b(?!'))|\*(?!\*)|[×·•∙⋅✕✖])
   | (?![A-Za-z])(?:
     (?P<hyphen>(?<=\d)-[A-Za-z]{{2,}}(?:-[A-Za-z]+)*)
   | (?P<arrow>=>|->|→|⇒|--+)
-  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=(?!(?<=\d!=)\d)|<=|>=|≤|≥|\\le(?:q)?\b|\\ge(?:q)?\b|\\approx\b|<|>|~)
-  | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√]|\\div\b)
-  | (?P<frac>\\[dt]?frac(?=\{{))
-  | (?P<open>[(\[{{])
-  | (?P<close>[)\]}}])
+  | (?P<rel>=(?:\s*=)*|≈|≅|≃|≠|!=(?!(?<=\d!=)\d)|<=|>=|≤|≥|<|>|~)
+  | (?P<op>\*\*|\^|//|[-+−–—/÷∕⁄√])
+  | (?P<open>[(\[{{⌊⌈])
+  | (?P<close>[)\]}}⌋⌉])
+  | (?P<odd>\ue000+(?:_\w+)?|(?<![\w)])!(?=\d)|[±∓∑∏∫∝∂∇∈∉⊂∪∩])
   | (?P<square>[²³])
     )
-  | (?P<word>(?:sq|ft|lbs?|oz|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\W)
+  | (?P<word>(?:sq|ft|lbs?|oz|kr|hrs?|mins?|yds?|gal|Mrs?|Ms|Dr)\.(?=\ ?[a-z\d(+*/=×-])
       |(?:was|because|is|equals|are|of|and|so|gives)(?=\d)
-      |[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
-  | (?P<space>[^\S\n]+|\n[ \t]{{0,8}}&?(?==)|&(?=\s?=)|\\(?:left|right|text|mathrm|mathbf|[,;!])
-      |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\\`]+)
+      |°[CF]?|[^\W\d][^\W\d_]+(?:-[^\W\d]\w+)+|[^\W\d]-[^\W\d_]{{3,}}|[^\W\d]\w*(?:['’&]\w*)*)
+  | (?P<space>[^\S\n]+|(?:\n[ \t]{{0,8}}){{1,3}}&?(?=\s?[=≈])|&(?=\s?[=≈≤≥<>])
+      |[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff`]+)
   | (?P<mark>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
 _POWER_AFTER = re.compile(r"\s*[-−]?\s*[\d(]")
 SCALE = {"hundred": 100, "thousand": 1000, "k": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALE |= {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 _VULGAR = {
     "¼": Fraction(1, 4),
     "½": Fraction(1, 2),
@@ -87,8 +94,7 @@ _VULGAR = {
     "⅔": Fraction(2, 3),
 }
 _RELATION = {"≅": "≈", "≃": "≈", "~": "≈", "≠": "!=", "≤": "<=", "≥": ">="}
-_RELATION |= {"\\le": "<=", "\\leq": "<=", "\\ge": ">=", "\\geq": ">=", "\\approx": "≈"}
-_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "\\div": "/", "//": "/"}
+_OPERATION = {"−": "-", "–": "-", "—": "-", "÷": "/", "∕": "/", "⁄": "/", "**": "^", "//": "//"}
 
 
 def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
@@ -102,8 +108,6 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     tokens: list[Token] = []
     add = tokens.append
     after_power = indexed = False
-    depth = 0
-    fractions: list[list[int]] = []  # open `\frac`s: the depth they stand at, and how many of their parts are read
     for m in _PATTERN.finditer(text):
         kind = m.lastgroup
         if kind == "blank" or kind == "space":
@@ -121,7 +125,11 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             if kind == "number":
                 continue  # the power of a unit: `m^2`
         if kind == "word":
-            add(Token(WORD, m.group(), start, end))
+            raw = m.group()
+            if raw[0] >= "\u0370":
+                add(_letter(raw, start, end))
+            else:
+                add(Token(WORD, raw, start, end))
         elif kind == "mark":
             add(Token(MARK, m.group(), start, end))
         elif kind == "op":
@@ -131,7 +139,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
             if raw in "^**" and len(tokens) > 1 and tokens[-1].kind == WORD and _is_unit_place(tokens):
                 after_power = True
                 continue
-            add(Token(OP, _OPERATION.get(raw, raw), start, end))
+            add(Token(OP, _OPERATION.get(raw, raw), start, end, None, raw if raw == "÷" else ""))
         elif kind == "rel":
             raw = m.group()
             add(Token(REL, "=" if raw[0] == "=" else _RELATION.get(raw, raw), start, end))
@@ -141,25 +149,13 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
                 add(Token(WORD, raw, start, end))
                 indexed = text[end : end + 1].isdigit()  # `x1`
             else:
-                add(Token(OP, "*", start, end))
-        elif kind == "frac":
-            # `\frac{a}{b}` as ((a) / (b)); glued to a number it would be a mixed number, which is left alone
-            glued = bool(tokens) and tokens[-1].kind == NUM and tokens[-1].end == start
-            add(Token(MARK if glued else OPEN, "(", start, start))
-            fractions.append([depth, 0])
+                add(Token(OP, "*", start, end, None, raw if raw in "xX" else ""))
         elif kind == "open":
-            depth += 1
-            add(Token(OPEN, "(", start, end))
+            add(Token(OPEN, "(", start, end, None, m.group()))
         elif kind == "close":
-            depth -= 1
-            add(Token(CLOSE, ")", start, end))
-            if fractions and fractions[-1][0] == depth:
-                fractions[-1][1] += 1
-                if fractions[-1][1] == 1:
-                    add(Token(OP, "/", end, end))
-                else:
-                    fractions.pop()
-                    add(Token(CLOSE, ")", end, end))
+            add(Token(CLOSE, ")", start, end, None, m.group()))
+        elif kind == "odd":
+            add(Token(ODD, m.group(), start, end))
         elif kind == "hyphen":
             add(Token(WORD, m.group()[1:], start, end))
         elif kind == "square":
@@ -181,6 +177,70 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     return tokens
 
 
+_OPENING = frozenset(
+    (
+        "let and so then or that when if thus hence get gives where for since therefore as because have given find means us"
+        " with assume suppose but solve value"
+    ).split()
+)
+
+
+def _letter(raw: str, start: int, end: int) -> Token:
+    """A word that is not in Latin letters: of a formula, or a Greek letter, and so an unknown, or a word."""
+    text = raw.translate(UPRIGHT)
+    unknown = (
+        text != raw
+        or raw[1:2] == "_"
+        or ("\u0370" <= raw[0] < "\u0400" and raw not in "ΩΜμ" and (len(raw) == 1 or raw[1] == "_"))
+    )
+    return Token(WORD, text, start, end, None, VAR if unknown else "")
+
+
+def unknowns(tokens: Sequence[Token]) -> set[str]:
+    """The single letters that stand as operands of their own somewhere in the text (`x = 3`, `2 + n`): letters
+    of algebra wherever they occur."""
+    found = set()
+    for i, token in enumerate(tokens):
+        if token.kind != WORD or len(token.text) != 1 or not "A" <= token.text <= "z" or token.text in "_I":
+            continue
+        before = tokens[i - 1].kind if i else MARK
+        after = tokens[i + 1].kind if i + 1 < len(tokens) else MARK
+        if token.text == "a" and not (before in (OP, OPEN, REL, MARK) and after in (OP, CLOSE, REL)):
+            continue
+        glued = before in (NUM, CLOSE) and tokens[i - 1].end == token.start
+        if glued and after == REL and not find_units(token.text):
+            found.add(token.text)  # `7k = 21`
+        elif token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL):
+            found.add(token.text)
+        elif before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
+            found.add(token.text)
+        elif after == REL and (before in (MARK, OPEN) or (i and tokens[i - 1].text.lower() in _OPENING)):
+            found.add(token.text)
+    return found
+
+
+def mark_unknowns(tokens: list[Token], letters: set[str]) -> None:
+    """Sign the words that are letters of algebra; `C2` glued to a number (`4C2`) is not computed."""
+    for i, token in enumerate(tokens):
+        if token.kind == OP and token.sign in letters and i and tokens[i - 1].end == token.start:
+            if i + 1 < len(tokens) and tokens[i + 1].start == token.end:
+                tokens[i] = token._replace(kind=ODD)  # `4x(3)` where x is an unknown elsewhere
+        if token.kind != WORD or token.sign == VAR:
+            continue
+        text = token.text
+        if text[1:2] == "_" and text[0].isalpha():
+            tokens[i] = token._replace(sign=VAR)
+        elif text in letters or text == "pi":
+            spaced = i and tokens[i - 1].kind == NUM and tokens[i - 1].end < token.start
+            if not (spaced and find_units(text)):  # `2 A` are amperes, `2A` is twice A
+                tokens[i] = token._replace(sign=VAR)
+        elif i and len(text) < 5 and tokens[i - 1].kind == NUM and tokens[i - 1].end == token.start:
+            if text[0] in "CPcp" and text[1:].isdigit():
+                tokens[i] = token._replace(kind=ODD)
+            elif "_" in text:
+                tokens[i] = token._replace(sign=VAR)
+
+
 def _operand_before(tokens: Sequence[Token]) -> bool:
     """Whether an operand (with up to ten unit words after it) ends here."""
     for token in tokens[:-12:-1]:
@@ -196,6 +256,8 @@ def _operand_before(tokens: Sequence[Token]) -> bool:
 def _is_unit_place(tokens: Sequence[Token]) -> bool:
     """Whether the last word stands where a unit does: after a number, or after a slash or word after one."""
     before = tokens[-2]
+    if tokens[-1].sign == VAR or (len(tokens[-1].text) < 3 and not find_units(tokens[-1].text)):
+        return False
     return before.kind == NUM or before.text == "/" or (before.kind == WORD and len(tokens[-1].text) > 1)
 
 
@@ -205,6 +267,7 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
     currency = m.group("currency")
     suffix = m.group("suffix")
     sign = currency.strip("\\ ")[:1] if currency else ""
+    sign = sign if sign in "$€£¢%" else ""
     value: Number | None
     if m.group("clock"):
         return Token(WORD, m.group(), start, end)  # times of day are read, but not computed with
@@ -214,7 +277,7 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
         elif m.group("broken"):
             value = _decimal(f"0.{m.group('broken')[1:]}")  # a decimal comma
         else:
-            digits = plain.replace(",", "")
+            digits = plain.replace(",", "").replace("'", "")
             value = int(digits) if digits.isascii() and digits.isdigit() else _decimal(digits)
             if (power := m.group("exponent")) and value is not None:
                 value = _times_ten(value, int(power[1:]))
@@ -224,7 +287,9 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
             return Token(WORD, m.group(), start, end)
     elif spaced := m.group("spaced"):
         digits = spaced.replace(" ", "")
-        value = int(digits) if len(digits) <= MAX_DIGITS and digits.isascii() else None
+        value = None
+        if len(digits) <= MAX_DIGITS and digits.isascii():
+            value = _decimal(digits) if "." in digits else int(digits)
     elif m.group("vulgar"):
         value = _VULGAR[m.group("vulgar")]
     else:
@@ -235,7 +300,9 @@ def _number(m: re.Match[str], tokens: list[Token], text: str) -> Token:
         value = Fraction(value) / 100
     elif suffix:
         mark = suffix.strip("\\ -.…")[:1]
-        if mark in "%p":
+        if mark in "₹₺฿¥₫₩₽":
+            pass
+        elif mark in "%p":
             sign = "%"
             value = None if value is None else Fraction(value) / 100
         else:

@@ -8,7 +8,7 @@ Only what is written without a word around it; whether the unknown is the same i
 from collections.abc import Sequence
 from fractions import Fraction
 
-from everystep.verify.arithmetic import evaluate
+from everystep.verify.arithmetic import evaluate, show
 from everystep.verify.claims import Link, expression
 from everystep.verify.measures import stands_first
 from everystep.verify.tokens import CLOSE, MARK, NUM, OP, OPEN, REL, Number, Token
@@ -33,6 +33,10 @@ def solution(tokens: Sequence[Token], link: Link, name: str) -> Number | None:
         return None
     if left.hi - left.lo == 1 or (right.hi - right.lo == 1 and tokens[right.lo].text == name):
         return None  # a definition
+    if any(t.text == "^" for t in inside) or (
+        any(t.text == "/" for t in inside) and any(t.text in "+-" for t in inside)
+    ):
+        return None  # other roots, or a fraction whose extent is open
     if all(t.text != name for t in inside) or any(t.sign == "%" for t in inside):
         return None
     if left.lo > 0 and tokens[left.lo - 1].kind != REL and not stands_first(tokens, left.lo):
@@ -49,6 +53,40 @@ def solution(tokens: Sequence[Token], link: Link, name: str) -> Number | None:
         return None
     root = -zero / slope
     return root.numerator if root.denominator == 1 else root
+
+
+def identity(tokens: Sequence[Token], link: Link, name: str) -> tuple[bool, str] | None:
+    """Whether an equation holds for every value of its one unknown, or is a rewriting that holds for none (`x + 3 = x +
+    5`) or only for 0 (`(1/4)x + (1/3)x = (5/12)x`), and why; None for all others.
+
+    >>> from everystep.verify.claims import links, tokenize
+    >>> tokens = tokenize("x + 3 + 4 = x + 8")
+    >>> [identity(tokens, link, "x") for link in links(tokens, {"x": 1})]
+    [(False, 'the sides differ by 1 for every x')]
+    """
+    sides = (link.left, link.right)
+    if link.relation != "=" or link.name is not None or link.left.tail != link.left.hi or any(s.soft for s in sides):
+        return None
+    values = []
+    for x in (0, 1, 2, 3):
+        left, right = (evaluate(expression(tokens, s, {name: x}), {name: x}) for s in sides)
+        if left is None or right is None:
+            return None
+        values.append((Fraction(left), Fraction(right)))
+    gaps = [a - b for a, b in values]
+    if not any(gaps):
+        return (True, f"for every {name}") if link.left.operators or link.right.operators else None
+    if len({a for a, _ in values}) == 1 or len({b for _, b in values}) == 1:
+        return None
+    if len(set(gaps)) == 1:
+        return False, f"the sides differ by {show(abs(gaps[0]))} for every {name}"
+    like = values[0] == (0, 0) and all(
+        a == x * values[1][0] and b == x * values[1][1] for x, (a, b) in enumerate(values)
+    )
+    terms = sum(t.text == name for t in tokens[link.left.lo : link.left.hi])
+    if like and terms > 1 and sum(t.text == name for t in tokens[link.right.lo : link.right.hi]) == 1:
+        return False, f"it is {show(values[1][0])} times {name}, not {show(values[1][1])}"
+    return None
 
 
 def contradicts(root: Number, value: Number) -> bool:
