@@ -1,7 +1,7 @@
 """One run of an ablation, in this process: its stages, those it takes over from the run it shares them with,
 and its row in the ledger.
 
-Which runs there are is said in `evaluate.changes`; who starts them is `cli/ablation.py`.
+Which runs there are is said in `evaluate.changes`; who starts them is `cli/ablation_queue.py`.
 """
 
 import time
@@ -13,7 +13,7 @@ import yaml
 
 from everystep.core.clock import Deadline
 from everystep.core.files import read_jsonl, write_bytes
-from everystep.core.provenance import provenance, without_places
+from everystep.core.provenance import code, provenance, without_places
 from everystep.core.recipe import identity, resolve
 from everystep.core.record import read_record
 from everystep.core.relay import add_session
@@ -26,13 +26,13 @@ from everystep.model.io.load import device
 from everystep.pipeline import TRAINING, evaluate_stage, prepare, summarise_run
 from everystep.show.screen import Screen
 from everystep.train.checkpoint import CheckpointError
-from everystep.train.session import Session, code
+from everystep.train.session import Session
 
 _HOURS = 1e5  # a run has no deadline here: a plan that shrinks to fit one would not be equal to the others
 _LONGEST = 300  # characters of an error that a row keeps
 
 
-def trial(
+def run_job(
     job: Job,
     arms: Sequence[Arm],
     place: Place,
