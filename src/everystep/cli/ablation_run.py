@@ -15,7 +15,7 @@ from everystep.core.clock import Deadline
 from everystep.core.files import read_jsonl, write_bytes
 from everystep.core.provenance import code, provenance, without_places
 from everystep.core.recipe import identity, resolve
-from everystep.core.record import read_record
+from everystep.core.record import read_records
 from everystep.core.relay import add_session
 from everystep.core.run import TEST, Run, open_run
 from everystep.core.types import Stopped
@@ -115,9 +115,8 @@ def take_over(source: Run, run: Run, stages: Sequence[str]) -> None:
 
 def _found(arm: Arm, run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The outcomes of an arm's test tasks, and the rows of its GRPO steps."""
-    records, _ = read_jsonl(run.evaluation_records(TEST, arm.stage))
     training = read_jsonl(run.metrics("grpo"))[0] if arm.stage == "grpo" else []
-    return [outcome(read_record(row)) for row in records], training
+    return [outcome(r) for r in read_records(run.evaluation_records(TEST, arm.stage))], training
 
 
 def _made_by(command: Sequence[str]) -> dict[str, Any]:
