@@ -17,7 +17,7 @@ from everystep.core.provenance import code, provenance, without_places
 from everystep.core.recipe import identity, resolve
 from everystep.core.record import read_records
 from everystep.core.relay import add_session
-from everystep.core.run import TEST, Run, open_run
+from everystep.core.run import TEST, TRAINED, Run, open_run
 from everystep.core.types import Stopped
 from everystep.evaluate.ablation import DONE, done_row, failed_row, outcome
 from everystep.evaluate.changes import Arm, Job
@@ -128,7 +128,7 @@ def _made_by(command: Sequence[str]) -> dict[str, Any]:
 def _about(job: Job, run: Run, about: dict[str, Any]) -> dict[str, Any]:
     """What a row says of how it came about. Minutes are those of the stages; a stage that was taken over has
     the minutes that it took where it was done."""
-    minutes = {s: (run.done(s) or {}).get("minutes") for s in ("data", "sft", "grpo")}
+    minutes = {s: (run.done(s) or {}).get("minutes") for s in ("data", *TRAINED)}
     evaluations = [run.done(f"evaluate/{TEST}/{s}") or {} for s in job.stages]
     trained = run.done("grpo") or {}
     return {
