@@ -19,7 +19,7 @@ from rich.console import Console
 
 import run_fixtures
 from everystep.cli import app as cli
-from everystep.cli.ablation import ablate, minutes_left, plan
+from everystep.cli.ablation_queue import ablate, minutes_left, plan
 from everystep.core.files import RunError, read_jsonl
 from everystep.core.recipe import Grpo, load
 from everystep.core.record import Record
@@ -310,7 +310,7 @@ def replace_all(found: list[Any]) -> list[Any]:
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from everystep.cli.ablation import decided
+from everystep.cli.ablation_queue import decided
 from everystep.evaluate.ablation import done_row, failed_row
 from everystep.evaluate.changes import arms, jobs, read_ablation
 from everystep.evaluate.results import Place

@@ -123,8 +123,6 @@ def open_target(name: str, label: str, alone: bool) -> Opened:
 
 def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     """The policies of a run share its base's weights and compiled programs."""
-    from everystep.core.files import read_json
-    from everystep.core.recipe import validate
     from everystep.core.run import TRAINED
     from everystep.model.lora import add_lora, load_adapter, set_adapter
     from everystep.model.sampler import Policy
@@ -132,7 +130,7 @@ def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     from everystep.show.cards import Book
     from everystep.train.policies import load_policy, tasks_of
 
-    recipe = validate(read_json(run.recipe_resolved), str(run.root))
+    recipe = run.recipe()
     if recipe.kind != "run":
         raise ValueError(f"{run.root}: is no run with stages; give its model, {run.export}")
     base = load_policy(recipe, run, "base")

@@ -18,13 +18,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from everystep.core.files import to_json
 from everystep.core.record import record
-from everystep.core.run import Run, read_run
+from everystep.core.run import STAGES, Run, read_run
 from everystep.core.types import Completion, Graded, Kind, Sampling, Stop, Task, Truth, Verdict, task_id
 from everystep.evaluate.calibration import ballots
 from everystep.evaluate.failures import Failure
 from everystep.show.ask import Phase, Reply
 from everystep.show.checked import FILTERS, VERDICTS
-from everystep.show.findings import ORDER, Line, Stage, read_stage
+from everystep.show.findings import Line, Stage, read_stage
 from everystep.verify.grade import check, grade
 from everystep.verify.kinds import infer_kind
 
@@ -279,7 +279,7 @@ def _read(run: Run) -> dict[str, Stage]:
     if not done:
         raise ValueError(f"{run.root}: no stage has been evaluated yet; finish the run first")
     main = "test" if any(of == "test" for of, _ in done) else done[0][0]
-    done.sort(key=lambda one: (one[0] != main, ORDER.index(one[1]) if one[1] in ORDER else len(ORDER), one))
+    done.sort(key=lambda one: (one[0] != main, STAGES.index(one[1]) if one[1] in STAGES else len(STAGES), one))
     return {stage if of == main else f"{of}/{stage}": read_stage(run, of, stage, []) for of, stage in done}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from everystep.core.files import read_json, read_jsonl
 from everystep.core.record import Record, read_record, read_task
-from everystep.core.run import Run, read_run
+from everystep.core.run import STAGES, TRAINED, Run, read_run
 from everystep.core.trace import gold, render
 from everystep.core.types import Graded, Task, Truth
 from everystep.evaluate.calibration import AtK, Group, Reliability, at_k, reliability
@@ -23,7 +23,6 @@ from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
 from everystep.show.figures import Source, Words, plain
 
-ORDER = ("base", "sft", "grpo")  # of the stages; any others follow by name
 MEAN = 10  # values at either end of a curve whose mean is told, where there are three times as many
 LAST_STEPS = 10  # of GRPO: their groups say how sure the policy is, and what k samples are worth
 NAMES = {"base": "the base", "sft": "SFT", "grpo": "GRPO"}
@@ -166,7 +165,7 @@ def read_findings(run: Run) -> Findings:
         sft=_logged(run.metrics("sft"), remarks),
         grpo=_logged(run.metrics("grpo"), remarks),
         minutes=minutes,
-        seconds={stage: rows for stage in ("sft", "grpo") if (rows := _logged(run.seconds(stage), remarks))},
+        seconds={stage: rows for stage in TRAINED if (rows := _logged(run.seconds(stage), remarks))},
         groups=_groups(run, bool((recipe.get("grpo") or {}).get("refill")), remarks),
         self_made=read_self_made(run, recipe, remarks),
         remarks=remarks,
@@ -279,7 +278,7 @@ def _sided(stage: Stage) -> Mapping[str, tuple[Graded, Found]]:
 
 
 def _place(stage: str) -> int:
-    return ORDER.index(stage) if stage in ORDER else len(ORDER)
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def _logged(path: Path, remarks: list[str]) -> list[dict[str, Any]]:
@@ -368,7 +367,7 @@ def _examples(run: Run, tasks: Sequence[Task], places: Sequence[int], remarks: l
     for at in sorted(first.values())[:SELF_EXAMPLES]:
         task, sample = tasks[at], places[at]
         row = rows.get(sample)
-        if row is None or read_record(row).graded.task.id != task.id:
+        if row is None or _record(path, sample, row).graded.task.id != task.id:
             raise ValueError(f"{path}:{sample}: is not the completion that {task.id} was made from")
         try:
             text = render(gold(task))
@@ -385,8 +384,8 @@ def _level(task: Task) -> str:
 def _task(path: Path, number: int, row: dict[str, Any]) -> Task:
     try:
         return read_task(row)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}:{number}: this row is no task: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}:{number}: {error}") from None
 
 
 # In sentences

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import everystep
 from everystep.core.files import read_json, read_jsonl
-from everystep.core.recipe import validate
-from everystep.core.run import Run
+from everystep.core.run import STAGES, TRAINED, Run, stages_of
 from everystep.core.trace import ANSWER, ANSWER_END, REASONING, REASONING_END
 from everystep.core.types import Truth
 from everystep.evaluate.compare import Pair
@@ -26,7 +25,6 @@ from everystep.show.figures import Source, Words, listed
 from everystep.show.film.script import Block, Chart, Film, Scene, Sentence
 from everystep.show.findings import (
     NAMES,
-    ORDER,
     Findings,
     Line,
     Stage,
@@ -73,7 +71,7 @@ _CURVES: tuple[tuple[str, str, dict[str, str], str, bool, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A run as the film reads it; `stages` are those of `ORDER` that were evaluated, `used` the tasks that a scene
+    """A run as the film reads it; `stages` are those of `STAGES` that were evaluated, `used` the tasks that a scene
     has shown already."""
 
     run: Run
@@ -102,14 +100,14 @@ def film_of(run: Run) -> Film:
     not that of its stages.
     """
     found, recipe = read_findings(run), Source(read_json(run.recipe_resolved), "recipe.json")
-    stages = [s for s in found.stages if s.name in ORDER]
+    stages = [s for s in found.stages if s.name in STAGES]
     if not stages:
         raise ValueError(f"{run.root}: no stage has been evaluated; there is nothing to film")
     if run.summary.exists():
         whole = read_json(run.summary)["stages"]
         if any(whole.get(s.name) != s.summary for s in stages):
             raise ValueError(f"{run.summary}: differs from the stages' own summaries; delete it, and finish the run")
-    planned = ORDER if validate(recipe.values, str(run.root)).grpo.start == "sft" else ("base", "grpo")
+    planned = stages_of(run.recipe())
     f = Facts(run, found, recipe, stages, [s for s in planned if s not in {x.name for x in stages}], set())
     before = list(_before_after(f))
     scenes = [_title(f), *before, _model(f), _training(f), *_curves(f), *_examples(f), *_failing(f), _insights(f)]
@@ -134,7 +132,7 @@ def _title(f: Facts) -> Scene:
               if came.values.get(key)]  # fmt: skip
     facts.append(("measured on ", *f.summary(f.last).fill("{n:count} held-out tasks")))
     spent = [(f"{LABELS[s]} ", *Source(f.run.done(s), f"{s}/done.json").fill("{minutes:tenth} minutes"))
-             for s in ("sft", "grpo") if f.run.done(s)]  # fmt: skip
+             for s in TRAINED if f.run.done(s)]  # fmt: skip
     facts += [listed(spent)] if spent else []
     sentences = [
         Sentence(("Most language models answer, and show no work to check.",), 0),
@@ -356,7 +354,7 @@ def _model(f: Facts) -> Scene:
 
 def _training(f: Facts) -> Scene:
     """Data, reward and loop."""
-    data, recipe = f.run.data, validate(f.recipe.values, str(f.run.root))
+    data, recipe = f.run.data, f.run.recipe()
     kinds = (("sft.jsonl", "worked traces for SFT"), ("train_*.jsonl", "tasks for GRPO"), ("test.jsonl", "held out"))
     counts, worked = [], []
     for pattern, what in kinds if recipe.grpo.start == "sft" else kinds[1:]:
