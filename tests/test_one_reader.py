@@ -12,7 +12,7 @@ from everystep.verify.answers import same_answer
 from everystep.verify.files import check_file
 
 SMALL = {"minutes": ("hours", 60), "inches": ("feet", 12), "cm": ("m", 100), "g": ("kg", 1000), "cents": ("dollars", 100)}
-ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen".split()
+ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"]
 TENS = {20: "twenty", 30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 70: "seventy", 80: "eighty", 90: "ninety"}
 
 

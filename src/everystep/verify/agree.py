@@ -215,8 +215,8 @@ def _is_rounding(
                 return True
         return (
             not units_of(tokens, right)
-            or tokens[left.hi - 1].kind == NUM
-            and _whole_units(tokens, left, right, lhs, rhs)
+            or (tokens[left.hi - 1].kind == NUM
+            and _whole_units(tokens, left, right, lhs, rhs))
         )
     return _has_decimals(tokens, right, lhs, rhs) or _has_decimals(tokens, left, rhs, lhs)
 

@@ -12,9 +12,9 @@ from everystep.verify.arithmetic import evaluate
 from everystep.verify.claims import Link, expression, is_share
 from everystep.verify.measures import matching, stands_first, unit_text
 from everystep.verify.reader import Side, is_label
+from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Number, Token
 from everystep.verify.unit_table import PREFIXES
 from everystep.verify.units import find_units
-from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Number, Token
 
 CORRECTED = "corrected afterwards"
 _MAX_SLASHES = 4
@@ -89,7 +89,7 @@ def is_last_digit(value: Number, stated: Number) -> bool:
     those."""
     if Fraction(value).denominator != 1 or Fraction(stated).denominator != 1:
         return False
-    return 0 <= stated < 10 and (value - stated) % 10 == 0 or (stated < 100 and (value - stated) % 100 == 0)
+    return (0 <= stated < 10 and (value - stated) % 10 == 0) or (stated < 100 and (value - stated) % 100 == 0)
 
 
 _MODULUS = re.compile(r"\bmod(?:ulo)?\b\W{0,4}(\d{1,6})|\b[FZ]_(\d{1,6})|\b(clock)\b", re.IGNORECASE)

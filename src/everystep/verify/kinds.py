@@ -18,7 +18,7 @@ RATIO = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(?::|to|is to)\s*(\d{1,12}(?:
 # What algebra is written in: one- or two-letter names, function names, operators.
 ALGEBRA_WORD = re.compile(r"[A-Za-z]+")
 FUNCTIONS = frozenset(
-    ("sin cos tan cot sec csc log ln exp sqrt pi arcsin arccos arctan sinh cosh tanh max min gcd").split()
+    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "max", "min", "gcd"]
 )
 _OPERATOR = re.compile(r"[+*^=<>≤≥≠√π∞∪∩/×÷·!]|(?<=[\w)])\s*-\s*(?=[\w(])|\\[A-Za-z]+")
 

@@ -16,9 +16,9 @@ import re
 import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from math import comb
 
 from everystep.verify.numbers import repeating
-from math import comb
 
 ODD = "\ue000"  # something that is not computed
 MAX_DEPTH = 40
@@ -32,8 +32,7 @@ UPRIGHT = str.maketrans({v: k for k, v in _ITALIC.items()})
 _GREEK = {
     name: letter
     for name, letter in zip(
-        "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau"
-        " upsilon phi varphi chi psi omega pi Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell".split(),
+        ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "pi", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell"],
         "αβγδεεζηθθικλμνξρστυφφχψωπΓΔΘΛΞΣΦΨΩℓ",
         strict=True,
     )
@@ -59,7 +58,7 @@ _TEXT_GROUPS = {
 }  # fmt: skip
 _FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "gcd", "lcm", "max", "min", "lim", "det", "deg",
-    "mod", "arg", "dim", "ker", "sup", "inf", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sgn", "det", "Pr",
+    "mod", "arg", "dim", "ker", "sup", "inf", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "sgn", "Pr",
 }  # fmt: skip
 
 # Units that are written upright in formulas, but often are not.
@@ -425,7 +424,7 @@ class _Scanner:
 
     def _power(self, m: re.Match[str]) -> int:
         before, after = self.text[m.start() - 1 : m.start()] if m.start() else "", self.text[m.end() : m.end() + 1]
-        tight = (before.isalnum() or before == ")") and (after.isalnum() or after in "(-" and after)
+        tight = (before.isalnum() or before == ")") and (after.isalnum() or (after in "(-" and after))
         if tight or (before == " " and after == " " and m.start() > 1):
             return self.put("^", m.start(), m.end())
         return m.end()

@@ -131,9 +131,7 @@ class Reader:
                 operand = self.pairs.get(q)
                 if operand is not None and operand < bound:
                     operand = None
-            if tokens[p].sign == VAR and tokens[p].text in names:
-                operand, q, words, wordy = p, p, 0, False
-            elif (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
+            if (tokens[p].sign == VAR and tokens[p].text in names) or ((operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound)):
                 operand, q, words, wordy = p, p, 0, False
             soft = soft or wordy
             if operand is None:

@@ -93,11 +93,7 @@ def rewrite(tokens: list[Token]) -> list[Token]:
                 token, step = out.pop(), 3
             elif word in ("at", "for") and out and (each := _each(tokens, i, out)):
                 token = each
-            elif word in _PRODUCTS and (many := _product(tokens, i, word)):
-                parts, step = many
-                out.extend(parts[:-1])
-                token = parts[-1]
-            elif word in _OF_MANY and (many := _of_many(tokens, i, word)):
+            elif (word in _PRODUCTS and (many := _product(tokens, i, word))) or (word in _OF_MANY and (many := _of_many(tokens, i, word))):
                 parts, step = many
                 out.extend(parts[:-1])
                 token = parts[-1]

@@ -178,10 +178,7 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
 
 
 _OPENING = frozenset(
-    (
-        "let and so then or that when if thus hence get gives where for since therefore as because have given find means us"
-        " with assume suppose but solve value"
-    ).split()
+    ["let", "and", "so", "then", "or", "that", "when", "if", "thus", "hence", "get", "gives", "where", "for", "since", "therefore", "as", "because", "have", "given", "find", "means", "us", "with", "assume", "suppose", "but", "solve", "value"]
 )
 
 
@@ -210,11 +207,7 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
         glued = before in (NUM, CLOSE) and tokens[i - 1].end == token.start
         if glued and after == REL and not find_units(token.text):
             found.add(token.text)  # `7k = 21`
-        elif token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL):
-            found.add(token.text)
-        elif before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK)):
-            found.add(token.text)
-        elif after == REL and (before in (MARK, OPEN) or (i and tokens[i - 1].text.lower() in _OPENING)):
+        elif (token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL)) or (before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK))) or (after == REL and (before in (MARK, OPEN) or (i and tokens[i - 1].text.lower() in _OPENING))):
             found.add(token.text)
     return found
 
