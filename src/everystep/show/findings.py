@@ -144,10 +144,10 @@ def read_findings(run: Run) -> Findings:
         if (info := run.done(stage)) and isinstance(info.get("minutes"), (int, float))
     }
     trained = run.done("grpo") or {}
-    if turned := trained.get("turned"):
+    if back := trained.get("rolled_back"):
         remarks.append(
-            f"GRPO turned back from step {turned['step']} to step {turned['to']}, with half the learning "
-            f"rate: {turned['reason']}"
+            f"GRPO was rolled back from step {back['step']} to step {back['to']}, with half the learning "
+            f"rate: {back['reason']}"
         )
     if trained.get("ended"):
         remarks.append(f"GRPO ended at step {trained['steps']}: {trained['ended']}")

@@ -24,7 +24,7 @@ class Trouble:
     action: str
 
 
-class TurnBack(Exception):
+class RollBack(Exception):
     """Raised after a step that broke a bound, out of the training, before that step is saved."""
 
     def __init__(self, trouble: Trouble, step: int):
