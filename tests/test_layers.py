@@ -127,6 +127,20 @@ def test_only_model_and_train_know_devices(path: Path) -> None:
     assert unit(path) in DEVICE or not found
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_private_names_of_libraries_are_left_alone(path: Path) -> None:
+    """Of JAX nowhere; of Tunix's training nothing but in the one module (model/ subclasses its model classes)."""
+    found = [f"{name(path)}:{n}: {full}" for n, full in imported(path) if "_src" in full.split(".")]
+    for n, full in imported(path):
+        of = full.split(".")
+        if of[0] == "tunix":
+            room = of[1] == "models" and unit(path) in ("model", "train")
+            private = any(part.startswith("_") for part in of)
+            if private or not (room or name(path) == "train/tunix.py"):
+                found.append(f"{name(path)}:{n}: {full}")
+    assert not found
+
+
 def test_no_import_goes_round_in_a_circle() -> None:
     after = {p: {other for _, other in our_imports(p)} - {p} for p in MODULES}
     while free := [p for p, others in after.items() if not others & after.keys()]:
