@@ -161,11 +161,11 @@ def test_a_plan_that_was_made_longer_goes_on_from_its_rate_and_falls_to_the_new_
         pass
     first.close()
     longer = StageSession(20, 0.1, checkpoints(tmp_path), policy, now=clock)
-    rates = [longer.horizon.rate(1.0, 0.1, step) for step in range(5, 21)]
-    assert longer.start == 5 and longer.horizon.steps == longer.horizon.planned == 20
-    assert rates[0] == pytest.approx(Horizon(10, 10).rate(1.0, 0.1, 5)) and rates[-1] == pytest.approx(0.1)
+    rates = [longer.schedule.rate(1.0, 0.1, step) for step in range(5, 21)]
+    assert longer.start == 5 and longer.schedule.steps == longer.schedule.planned == 20
+    assert rates[0] == pytest.approx(Schedule(10, 10).rate(1.0, 0.1, 5)) and rates[-1] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)
     assert list(make(longer, clock, 1.0))[-1] == 20
     longer.close()
     again = StageSession(20, 0.1, checkpoints(tmp_path), policy, now=clock)
-    assert again.horizon == longer.horizon and again.start == 15
+    assert again.schedule == longer.schedule and again.start == 15
