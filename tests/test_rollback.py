@@ -29,7 +29,8 @@ def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: 
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "grpo" / "done.json").read_text())
     # Saved after step 2; steps 1 to 3 break the bound, and so do 1, 2 and 3 again after going back to step 2.
-    assert info["rolled_back"]["step"] == 3 and info["rolled_back"]["to"] == 2 and info["rolled_back"]["name"] == "entropy"
+    back = info["rolled_back"]
+    assert back["step"] == 3 and back["to"] == 2 and back["name"] == "entropy"
     assert info["steps"] == 3 and info["kept"] == 2 and info["ended"].startswith("the entropy is")
     rows, gone = (
         {row["step"]: row for row in read_jsonl(tmp_path / "grpo" / name)[0]}

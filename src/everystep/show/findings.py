@@ -146,7 +146,7 @@ def read_findings(run: Run) -> Findings:
     trained = run.done("grpo") or {}
     if back := trained.get("rolled_back"):
         remarks.append(
-            f"GRPO rolled back from step {back['step']} to step {back['to']}, with half the learning "
+            f"GRPO was rolled back from step {back['step']} to step {back['to']}, with half the learning "
             f"rate: {back['reason']}"
         )
     if trained.get("ended"):
