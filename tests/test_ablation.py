@@ -29,7 +29,7 @@ from everystep.evaluate.ablation import METRICS, done_row, failed_row, figures, 
 from everystep.evaluate.changes import Arm, Job, arms, digest, jobs, read_ablation
 from everystep.evaluate.results import Place
 from everystep.show.ablations import markdown, terminal
-from everystep.show.forest import forest
+from everystep.show.plots import forest
 from everystep.show.screen import Screen
 
 ROOT = Path(__file__).resolve().parents[1]

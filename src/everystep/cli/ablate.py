@@ -133,7 +133,7 @@ def _report(
     from everystep.core.files import write_text
     from everystep.evaluate.ablation import findings
     from everystep.show.ablations import markdown, terminal
-    from everystep.show.forest import forest
+    from everystep.show.plots import forest
 
     rows = place.rows()
     if not rows:

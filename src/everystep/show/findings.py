@@ -1,27 +1,42 @@
-"""What a report says, read from a run directory alone: stages, comparisons, curves, groups, failures.
+"""What a run directory says: stages, comparisons, curves, groups, failures, the SFT data that a model made itself, and
+all of it in sentences. The report, the terminal, the film and the playground read a run here, and say the same.
 
-Nothing is drawn or worded here. What the run has not got (no training, one stage only) is empty or None.
+What the run has not got (no training, one stage only) is empty or None. Nothing is judged again here.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from everystep.core.files import read_json, read_jsonl
-from everystep.core.record import Record, read_record
+from everystep.core.record import Record, read_record, read_task
 from everystep.core.run import Run, read_run
-from everystep.core.types import Graded, Truth
+from everystep.core.trace import gold, render
+from everystep.core.types import Graded, Task, Truth
 from everystep.evaluate.calibration import AtK, Group, Reliability, at_k, reliability
 from everystep.evaluate.compare import Gain, Pair, gain, pairs
 from everystep.evaluate.failures import Failure, Found, classify, frequencies, transitions
 from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
-from everystep.show.report_self import SelfMade, read_self_made
+from everystep.show.figures import Source, Words, plain
 
 ORDER = ("base", "sft", "grpo")  # of the stages; any others follow by name
+MEAN = 10  # values at either end of a curve whose mean is told, where there are three times as many
 LAST_STEPS = 10  # of GRPO: their groups say how sure the policy is, and what k samples are worth
+NAMES = {"base": "the base", "sft": "SFT", "grpo": "GRPO"}
+SELF_EXAMPLES = 4  # kept traces that are shown: the first of each domain
+SELF_CHARS = 3_000  # of one text that are shown; its file has all of it
+# How far completions came, and in which words.
+WAYS = (
+    ("sampled", "completions"),
+    ("right", "right for a forgiving reader"),
+    ("sound", "and no claim false, and work to check"),
+    ("rewritten", "and rewritten into the form"),
+    ("kept", "kept for SFT"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,31 @@ class Groups:
     refilled: bool
     reliability: Reliability | None
     at_k: list[AtK]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One kept trace: the task as SFT learns it, its text, and the completion it was made from as recorded
+    (its text cut at `SELF_CHARS`), with the lines of their files (from 1)."""
+
+    task: Task
+    text: str
+    number: int
+    row: dict[str, Any]
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class SelfMade:
+    """The stage's own table; for each reason not to keep a completion how many it met and the first evidence
+    there is; how many traces were kept by domain and level; examples. `settings`: the recipe's."""
+
+    table: dict[str, Any]
+    settings: dict[str, Any]
+    reasons: list[tuple[str, int, str]]
+    levels: list[str]
+    domains: dict[str, dict[str, int]]
+    examples: list[Kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +257,23 @@ def _capped(n: int, most: int) -> str:
     return str(n) if n < most else f"{most} or more"
 
 
+def points_of(rows: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    """The points (step, value) of one metric: of rows that have a finite value (others are text in the file)."""
+    return [(float(r["step"]), float(r[key])) for r in rows if isinstance(r.get(key), (int, float))]
+
+
+def ends(points: Sequence[tuple[float, float]]) -> tuple[float, float, int]:
+    """What a curve's ends are, and of how many values each is the mean: of `MEAN` where there are three times as
+    many, else of one.
+
+    >>> ends([(1, 4.0), (2, 2.0)])
+    (4.0, 2.0, 1)
+    """
+    n = MEAN if len(points) >= 3 * MEAN else 1
+    values = [value for _, value in points]
+    return sum(values[:n]) / n, sum(values[-n:]) / n, n
+
+
 def _sided(stage: Stage) -> Mapping[str, tuple[Graded, Found]]:
     return {key: (line.graded, line.found) for key, line in stage.lines.items()}
 
@@ -261,3 +318,153 @@ def _record(path: Path, number: int, row: dict[str, Any]) -> Record:
         return read_record(row)
     except ValueError as error:
         raise ValueError(f"{path}:{number}: {error}") from None
+
+
+# The SFT data that the model made itself
+
+
+def read_self_made(run: Run, recipe: dict[str, Any], remarks: list[str]) -> SelfMade | None:
+    """What the run's `self/` says; None for a run that did not make its SFT data itself, or has not finished
+    that. Raises ValueError, with the place, for files that are damaged or do not go together."""
+    if run.done("self") is None:
+        return None
+    path = run.self_made("table")
+    table = read_json(path)
+    if missing := {"prompt", "prompts", "questions", "dropped", "levels", *(k for k, _ in WAYS)} - set(table):
+        raise ValueError(f"{path}: is no table of self-made traces: it has no {sorted(missing)[0]!r}")
+    outcomes = _rows(run.self_made("outcomes"), remarks)
+    for number, row in outcomes:
+        if not {"id", "why", "detail"} <= set(row):
+            raise ValueError(f"{run.self_made('outcomes')}:{number}: this row is no outcome of a completion")
+    tasks = [_task(run.self_made("traces"), i, row) for i, row in _rows(run.self_made("traces"), remarks)]
+    # The kept outcomes, the traces and, by their lines, the samples are in one order.
+    places = [(number, row["id"]) for number, row in outcomes if row["why"] is None]
+    if [task.id for task in tasks] != [key for _, key in places]:
+        raise ValueError(f"{run.self_made('traces')}: does not hold what {path.parent}/outcomes.jsonl keeps")
+    evidence: dict[str, str] = {}
+    for _, row in outcomes:
+        if row["why"] is not None and row["detail"]:
+            evidence.setdefault(row["why"], row["detail"])
+    domains: dict[str, Counter[str]] = {}
+    for task in tasks:
+        domains.setdefault(task.domain, Counter())[_level(task)] += 1
+    levels = sorted({_level(task) for task in tasks})
+    return SelfMade(
+        table=table,
+        settings=(recipe.get("sft") or {}).get("self_made") or {},
+        reasons=[(why, n, evidence.get(why, "")) for why, n in table["dropped"].items()],
+        levels=levels,
+        domains={d: {level: counts[level] for level in levels} for d, counts in sorted(domains.items())},
+        examples=_examples(run, tasks, [number for number, _ in places], remarks),
+    )
+
+
+def _examples(run: Run, tasks: Sequence[Task], places: Sequence[int], remarks: list[str]) -> list[Kept]:
+    """The first kept trace of each domain, beside the completion it was made from."""
+    first = {task.domain: at for at, task in reversed(list(enumerate(tasks)))}
+    path = run.self_made("samples")
+    rows = dict(_rows(path, remarks)) if first else {}
+    found = []
+    for at in sorted(first.values())[:SELF_EXAMPLES]:
+        task, sample = tasks[at], places[at]
+        row = rows.get(sample)
+        if row is None or read_record(row).graded.task.id != task.id:
+            raise ValueError(f"{path}:{sample}: is not the completion that {task.id} was made from")
+        try:
+            text = render(gold(task))
+        except ValueError as error:
+            raise ValueError(f"{run.self_made('traces')}:{at + 1}: {error}") from None
+        found.append(Kept(task, text, at + 1, row | {"text": row["text"][:SELF_CHARS]}, sample))
+    return found
+
+
+def _level(task: Task) -> str:
+    return f"level {task.level}" if task.level else "no level"
+
+
+def _task(path: Path, number: int, row: dict[str, Any]) -> Task:
+    try:
+        return read_task(row)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}:{number}: this row is no task: {error}") from None
+
+
+# In sentences
+
+
+def said(f: Findings) -> list[str]:
+    """What the run says, in sentences made of its numbers."""
+    lines = [plain((*claim, ": ", *evidence)) for claim, evidence in (compared(f, pair) for pair in f.pairs)]
+    lines += [plain(made_of(f, *row)) for row in f.gains if row[2].recovered + row[2].newly_right]
+    if (worst := failing(f)) is not None:
+        lines.append(f"After {_name(f.stages[-1].name)}, {plain(worst[1])}")
+    by_luck = int(f.failures[f.stages[-1].name][Failure.WRONG_TRACE]["count"])
+    if by_luck:
+        lines.append(f"{by_luck} answers of {_name(f.stages[-1].name)} are right although their work is not")
+    return [f"{line}." for line in lines]
+
+
+def compared(f: Findings, pair: Pair) -> tuple[Words, Words]:
+    """What can be claimed of a pair of stages, and the evidence: points with their interval, and p."""
+    names = {"before": _name(pair.before), "after": _name(pair.after)}
+    how = f"{pair.before} and {pair.after}, paired; p by Holm's correction over the pairs"
+    own = Source(asdict(pair) | names, _file(f, pair.after), how=how)
+    text = "the two cannot be told apart, so nothing was gained that chance could not explain"
+    if pair.apart and pair.difference < 0:
+        text = "the model became worse: {lost:count} tasks broken, {gained:count} fixed"
+    elif pair.apart:
+        text = "{difference:percent} points more are right in form: {gained:count} tasks fixed, {lost:count} broken"
+    evidence = own.fill("{difference:points} points [{low:points}, {high:points}], p {adjusted:p} ")
+    evidence += own.fill("after Holm's correction, {n:count} tasks")
+    return own.fill(f"From {{before}} to {{after}}, {text}"), evidence
+
+
+def made_of(f: Findings, before: str, after: str, made: Gain) -> Words:
+    """What a stage's gain over the one before is made of."""
+    values = {"n": made.recovered + made.newly_right, "before": _name(before), "after": _name(after)}
+    own = Source(asdict(made) | values, _file(f, after), how=f"gained from {before} to {after}")
+    return own.fill(
+        "Of the {n:count} tasks that {after} gained over {before}, {recovered:count} had the right answer before in "
+        "another form, and {newly_right:count} are newly right"
+    )
+
+
+def failing(f: Findings) -> tuple[Failure, Words] | None:
+    """The most frequent class of the last stage's failures, and how many are of it; None where nothing fails."""
+    last = f.stages[-1]
+    wrong = {k: int(row["count"]) for k, row in f.failures[last.name].items() if k is not Failure.RIGHT}
+    wrong = {k: n for k, n in wrong.items() if n and k is not Failure.WRONG_TRACE}
+    if not wrong:
+        return None
+    most = max(wrong, key=lambda k: wrong[k])
+    own = Source({"n": wrong[most], "all": sum(wrong.values())}, last.file, how=f"failures, of class {most.value}")
+    return most, own.fill(f"{{n:count}} of {{all:count}} failures are of the class {most.value}")
+
+
+def _name(stage: str) -> str:
+    return NAMES.get(stage, stage)
+
+
+def _file(f: Findings, stage: str) -> str:
+    return next(s.file for s in f.stages if s.name == stage)
+
+
+def rate(value: Mapping[str, float] | Rate) -> str:
+    """A share with its interval: `73.0 [69.3, 76.4]`."""
+    found = asdict(value) if isinstance(value, Rate) else value
+    return plain(Source(dict(found), "").fill("{value:percent} [{low:percent}, {high:percent}]"))
+
+
+def percent(value: float | None) -> str:
+    """A share in percent; what is not known is "–"."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def points(pair: Pair) -> str:
+    """A difference in percentage points with its interval."""
+    return f"{100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, {100 * pair.high:+.1f}]"
+
+
+def p_value(value: float) -> str:
+    """A p-value, as far as it means anything."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
