@@ -36,8 +36,6 @@ LAYERS = (
     ("cli",),
     ("__main__",),
 )
-# What stands elsewhere than it belongs, for now: each is to go.
-ALSO = {("train", "forecast")}
 ENGINE = {"train/tunix.py"}  # may use what Tunix keeps to itself
 DEVICE = {"model", "train"}  # the only units that may import these:
 DEVICE_LIBRARIES = {"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "grain"}
@@ -114,7 +112,6 @@ def test_imports_point_upwards(path: Path) -> None:
         if unit(path) == "__init__"
         or (
             unit(other) not in ("__init__", unit(path))
-            and (unit(path), unit(other)) not in ALSO
             and level[unit(other)] >= level[unit(path)]
         )
     ]

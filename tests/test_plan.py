@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from everystep.core import sizes
 from everystep.core.recipe import Data, Grpo, Recipe, Sft, WorkedSource, load, validate
 from everystep.core.run import Run
 from everystep.forecast.devices import DEVICES, EFFICIENCY, FRACTION, Device, device
@@ -15,7 +16,8 @@ from everystep.forecast.lengths import even, of_run, quantiles
 from everystep.forecast.memory import dtype_of, extrapolated, kept, line
 from everystep.forecast.programs import sharing, steps_of, uneven
 from everystep.forecast.suggestions import changed, changes
-from everystep.forecast.work import Machine, Shape
+from everystep.forecast.work import Machine
+from everystep.model.shape import Shape
 
 ONE_B = Shape(26, 262_144, 1_152, 6_912, 4, 1, 256, True, 13e6)
 
@@ -184,18 +186,13 @@ def test_changes_are_single_ones_that_training_would_take() -> None:
     assert [c.words for c in changes(recipe(), ["evaluate decoding", "sft update"], 8)] == ["model.weights=fsdp"]
 
 
-def test_what_is_assumed_of_training_and_decoding_is_so() -> None:
-    from everystep.forecast import work
-    from everystep.model import chunk, decode, kv_cache
+def test_a_prompt_is_computed_once_where_training_does_so() -> None:
     from everystep.train import grpo
 
-    assert (work.CHUNK, work.FEWEST) == (chunk.CHUNK, decode._FEWEST)
-    assert work.PADDED == decode._PROMPT_BUCKET == grpo._BUCKET
-    assert [work.room(n) for n in range(1, 3000)] == [kv_cache.room(n) for n in range(1, 3000)]
-    assert [work.bucket(n) for n in range(1, 300)] == [decode._bucket(n) for n in range(1, 300)]
     for prompts, micro, group, chips in ((8, None, 4, 8), (8, 2, 8, 8), (16, 4, 4, 2), (6, 3, 2, 3)):
         how = Grpo(prompts=prompts, micro_prompts=micro, group=group)
         assert sharing(recipe(grpo=how), chips) == grpo.rows_with_one_prompt(how, chips)
+    assert [sizes.padded(n) for n in range(1, 300)] == [grpo._bucket(n) for n in range(1, 300)]
 
 
 # Memory, by hand

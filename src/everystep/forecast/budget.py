@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from everystep.core.recipe import Recipe
 from everystep.core.run import stages_of
+from everystep.core.sizes import DEV_TASKS
 from everystep.forecast.findings import Finding, amber, green, red
 from everystep.forecast.measured import Memory, Pace, Samples, Storage
 from everystep.forecast.rates import dead_share, refill_draws
@@ -12,7 +13,6 @@ from everystep.forecast.rates import dead_share, refill_draws
 TOO_LONG, TIGHT = 1.2, 0.8  # hours needed over hours given
 FULL = 0.5  # of the free disk
 NEAR = 0.9  # of the memory
-DEV = 128  # dev tasks that training looks at, at most
 _REST = 20e6  # bytes for what is small: report, plots, metrics, TensorBoard
 
 
@@ -45,7 +45,7 @@ def hours(
     if pace.grpo is not None:
         dead = dead_share(samples.kinds, config.group).value if samples is not None else 1.0
         refill = pace.rollout * refill_draws(dead, rounds)
-        looks = math.ceil(config.steps / config.eval_every) * min(DEV, counts["dev"]) * pace.sample
+        looks = math.ceil(config.steps / config.eval_every) * min(DEV_TASKS, counts["dev"]) * pace.sample
         parts["grpo"] = pace.grpo.first + stretch * (config.steps * (pace.grpo.each + refill) + looks)
     stages = stages_of(recipe)
     left = sum(f"evaluate {stage}" not in done for stage in stages)

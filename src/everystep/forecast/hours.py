@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass
 
 from everystep.core.recipe import Recipe
+from everystep.core.sizes import DEV_TASKS, bucket, padded
 from everystep.forecast.devices import EFFICIENCY
 from everystep.forecast.lengths import Lengths
-from everystep.forecast.programs import DEV, micro, prompt_tokens, sharing
-from everystep.forecast.work import Machine, bucket, padded
+from everystep.forecast.programs import micro, prompt_tokens, sharing
+from everystep.forecast.work import Machine
 
 # Rows of the public test and training sets, where a recipe does not cap them.
 _ROWS = {"gsm8k": (1_319, 7_473), "svamp": (300, 700)}
@@ -85,7 +86,7 @@ def stages(
     pace = _pace(recipe, machine, trained)
     out.append(Stage("grpo", how.steps * pace.step, f"{how.steps} steps of {pace.step:.1f} s"))
     looks = math.ceil(how.steps / how.eval_every)
-    dev = min(DEV, counts["dev"])
+    dev = min(DEV_TASKS, counts["dev"])
     if dev:
         out.append(Stage("looks at dev", looks * evaluation(dev), f"{looks} x {dev} tasks"))
     out.append(Stage("evaluate grpo", evaluation(counts["test"]), f"{counts['test']} tasks"))

@@ -21,6 +21,7 @@ from everystep.core.files import to_json
 from everystep.core.recipe import Recipe
 from everystep.core.record import record, task_row
 from everystep.core.run import Run
+from everystep.core.sizes import padded
 from everystep.core.trace import prompt
 from everystep.core.types import Graded, Sampler, Sampling, Score, Stop, Task
 from everystep.data.prepare import draws, training_mixture
@@ -109,7 +110,7 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
         ids = [policy.tokenizer.encode_prompt(p.text) for p in prompts]
         pad = policy.tokenizer.pad
         left = np.repeat(left_pad(ids, prompt_length(ids), pad), size, axis=0)
-        right = np.full((len(rows), -(-config.max_tokens // 32) * 32), pad, np.int32)
+        right = np.full((len(rows), padded(config.max_tokens)), pad, np.int32)
         for i, row in enumerate(rows):
             right[i, : len(row.tokens)] = row.tokens
         trained: Any = reference(policy.model, size, pad, config.temperature)

@@ -20,7 +20,7 @@ from typing import Any
 from everystep.core.recipe import Recipe
 from everystep.forecast.devices import Device, Dtype
 from everystep.forecast.programs import Step
-from everystep.forecast.work import Shape, shape_from
+from everystep.model.shape import Shape
 
 _PATIENCE = 1200.0  # seconds for one analysis
 # No time is spent on machine code: what a program holds in memory is decided before.
@@ -84,7 +84,7 @@ def analyse(recipe: Recipe, device: Device, steps: Sequence[Step]) -> Analysis:
     if not said["shape"]["remat"] or device.family == "cpu":
         return extrapolated(said)
     itemsize = 2 if dtype == "bfloat16" else 4
-    shape = shape_from(said["shape"])
+    shape = Shape(**said["shape"])
     return extrapolated(said, {s.name: kept(s.size, shape, device.chips) * itemsize for s in steps})
 
 

@@ -11,13 +11,15 @@ from typing import Any
 
 from everystep.core.recipe import Recipe
 from everystep.core.run import Run
+from everystep.core.sizes import reserved_minutes
 from everystep.forecast.devices import EFFICIENCY, Device, Dtype
 from everystep.forecast.hours import STATED, Pace, Stage, stages, steps_that_fit
 from everystep.forecast.lengths import Lengths, even, of_run
 from everystep.forecast.memory import Analysis, Use, analyse, dtype_of, uses
 from everystep.forecast.programs import steps_of, uneven
 from everystep.forecast.suggestions import mend
-from everystep.forecast.work import Machine, shape_from
+from everystep.forecast.work import Machine
+from everystep.model.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +117,11 @@ def plan(recipe: Recipe, device: Device, run: Run | None = None, say: Callable[[
         )
     dtype = dtype_of(recipe, device)
     itemsize = 2 if dtype == "bfloat16" else 4
-    shape = shape_from(analysis.shape, analysis.held["adapter"] / itemsize)
+    shape = Shape(**{**analysis.shape, "adapter": analysis.held["adapter"] / itemsize})
     spread = recipe.model.weights == "fsdp" and device.chips > 1
     lengths = _lengths(recipe, run)
     spent, pace = stages(recipe, Machine(shape, device, dtype, spread), *lengths)
-    reserved = min(600.0, recipe.hours * 360.0)  # as the command keeps free (`cli/app.py`)
+    reserved = 60 * reserved_minutes(recipe.hours)
     need, given = sum(s.seconds for s in spent), recipe.hours * 3600 - reserved
     if need > given:
         trained = sum(s.seconds for s in spent if s.name in ("grpo", "looks at dev"))

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from everystep.core.recipe import Recipe
-from everystep.forecast.work import CHUNK, bucket, padded
-
-DEV = 128  # dev tasks that training looks at, at most
+from everystep.core.sizes import CHUNK, bucket, padded
 
 
 @dataclass(frozen=True, slots=True)

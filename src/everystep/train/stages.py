@@ -13,14 +13,14 @@ from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import record
 from everystep.core.run import Run
+from everystep.core.sizes import DEV_TASKS
 from everystep.core.types import Graded, Score
 from everystep.data.prepare import draws as training_draws
-from everystep.forecast.work import shape_from
 from everystep.model.io.load import load
 from everystep.model.lora import adapter, add_lora, save_adapter
+from everystep.model.shape import shape
 from everystep.score.mix import mix_of
 from everystep.train.checkpoint import Saved
-from everystep.train.footprint import shape
 from everystep.train.grpo import grpo as train_grpo
 from everystep.train.metrics import metrics
 from everystep.train.policies import evaluate_on, judge_of, load_policy, tasks_of
@@ -32,8 +32,6 @@ from everystep.train.stage_session import StageSession
 from everystep.train.throughput import reach, throughput
 from everystep.train.timing import Ledger, shares
 from everystep.train.watch import TurnBack, trouble
-
-_DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
 def sft(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
@@ -51,7 +49,7 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     lora = recipe.model.lora
     model = add_lora(base.model, lora.rank, lora.alpha, recipe.seed)
     rows = examples(tasks, base.tokenizer, recipe.model.prompt)
-    worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:_DEV_TASKS]
+    worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:DEV_TASKS]
     planned = planned_steps(len(rows), recipe.sft)
     stage_session = session.open_stage("sft", planned, recipe, run, screen)
     with (
@@ -89,7 +87,7 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Progress) -> dict[
     """One attempt at the stage: what to note of it when it is done, None where it turned back."""
     policy_, how = load_policy(recipe, run, "sft" if recipe.grpo.start == "sft" else "fresh"), recipe.grpo
     start = adapter(policy_.model)
-    dev = tasks_of(run, "dev")[:_DEV_TASKS]
+    dev = tasks_of(run, "dev")[:DEV_TASKS]
     train = {name.removeprefix("train_"): tasks_of(run, name) for name in _train_files(run)}
     draws, best = training_draws(recipe, train), _Best()
 
@@ -152,9 +150,8 @@ def _grpo(recipe: Recipe, run: Run, session: Session, screen: Progress) -> dict[
             screen.say(f"grpo ends at step {steps}: {ended} (watch.{turn.trouble.name})")
     screen.say(f"grpo: {_time_spent(run, 'grpo')}")
     config, spent = policy_.model.config, read_jsonl(run.seconds("grpo"))[0]
-    counted = shape_from(shape(config))
-    if rates := throughput(counted, how.prompts, how.group, rows, spent, reach(config.param_dtype)):
-        screen.say(f"grpo: {rates.words()}")
+    if rates := throughput(shape(config), how.prompts, how.group, rows, spent, reach(config.param_dtype)):
+        screen.say(f"grpo: {rates.describe()}")
     last = how.choose == "last" and ended is None
     if best.step == 0 and ended is not None:  # it went wrong before dev was looked at
         best.adapter = start
