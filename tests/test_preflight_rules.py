@@ -12,7 +12,7 @@ from rich.console import Console
 from everystep.core import recipe as recipes
 from everystep.core.recipe import Recipe
 from everystep.evaluate.stats import mcnemar
-from everystep.forecast import budget, rules, sanity
+from everystep.forecast import budget, hours, rules, sanity
 from everystep.forecast.findings import Finding, Findings, Light, amber, green, red
 from everystep.forecast.measured import (
     Agreement,
@@ -139,7 +139,7 @@ def test_the_smallest_difference_is_seen_four_times_in_five(n: int) -> None:
 
 def test_a_finding_has_a_mend_unless_it_is_green() -> None:
     for light, mend in ((G, "do something"), (A, ""), (R, "")):
-        with pytest.raises(ValueError, match="mend"):
+        with pytest.raises(ValueError, match="suggestion"):
             Finding("x", light, "1", mend)
     found = Findings((green("a", "1"), amber("b", "2", "look"), red("c", "3", "stop")), "sft", "1 x cpu", 1.0)
     assert found.light is R and [f.name for f in found.red] == ["c"]
@@ -148,7 +148,7 @@ def test_a_finding_has_a_mend_unless_it_is_green() -> None:
         "name": "b",
         "light": "amber",
         "measured": "2",
-        "mend": "look",
+        "suggestion": "look",
         "figures": {},
     }
 
@@ -162,7 +162,7 @@ def test_the_table_needs_no_colour_and_no_more_than_80_columns() -> None:
     text = captured.get()
     assert "✓ green" in text and "! amber" in text and "✗ red" in text and "→ stop" in text
     assert "\x1b" not in text and max(map(len, text.splitlines())) <= 80
-    assert summary(found).startswith("✗ red: 1 of 3 must be mended first (c)")
+    assert summary(found).startswith("✗ red: 1 of 3 must be corrected first (c)")
     assert "nothing stops the run; 1 of 2" in summary(Findings(found.found[:2]))
     assert "all 1 are green" in summary(Findings(found.found[:1]))
 
@@ -288,8 +288,8 @@ ROWS: list[tuple[str, Finding, Light]] = [
 @pytest.mark.parametrize(("finding", "light"), [r[1:] for r in ROWS], ids=[r[0] for r in ROWS])
 def test_every_threshold_from_both_sides(finding: Finding, light: Light) -> None:
     assert finding.light is light, finding.measured
-    assert "\n" not in finding.measured and "\n" not in finding.mend
-    assert len(finding.mend) <= 110
+    assert "\n" not in finding.measured and "\n" not in finding.suggestion
+    assert len(finding.suggestion) <= 110
 
 
 PACE = Pace(0.01, 1.0, Steps(10.0, 1.0), Steps(20.0, 4.0))
@@ -297,9 +297,20 @@ COUNTS = {"train": 1000, "sft": 320, "dev": 128, "test": 300}
 NEED = recipe(("hours", 1.0), ("grpo.steps", 100), ("grpo.eval_every", 50))
 
 
-def needed(pace: Pace, samples_: Samples | None, rounds: int = 0, done: frozenset[str] = frozenset()) -> float:
-    found = budget.hours(pace, samples_, NEED, COUNTS, [100] * 9, 30.0, done, rounds, 100)
-    return 3600 * found.figures["needed"]
+def judged(
+    pace: Pace,
+    samples_: Samples,
+    given: Recipe,
+    rounds: int = 0,
+    done: frozenset[str] = frozenset(),
+    gold: tuple[int, ...] = (100,),
+) -> Finding:
+    seconds, _ = hours.measured(pace, samples_, given, gold, 30.0, rounds)
+    return hours.hours(hours.stages(given, COUNTS, 100, seconds, done), given)
+
+
+def needed(pace: Pace, samples_: Samples, rounds: int = 0, done: frozenset[str] = frozenset()) -> float:
+    return 3600 * judged(pace, samples_, NEED, rounds, done).figures["needed"]
 
 
 def test_hours_are_the_sum_of_what_is_left() -> None:
@@ -316,16 +327,25 @@ def test_hours_are_the_sum_of_what_is_left() -> None:
 def test_traces_that_the_model_makes_itself_take_their_time() -> None:
     own = recipe(("hours", 1.0), ("sft.data", "self"), ("sft.self_made", {"samples": 4, "probe": 50}))
     for done, seconds in ((frozenset[str](), (4 * 320 + 3 * 50) * 0.01), (frozenset({"self"}), 0.0)):
-        figures = budget.hours(PACE, HALF, own, COUNTS, [100], 30.0, done, 0, 100).figures
-        assert 60 * figures.get("self_minutes", 0.0) == pytest.approx(seconds)
+        minutes = judged(PACE, HALF, own, done=done).figures["minutes"]
+        assert 60 * minutes.get("self-made data", 0.0) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("hours", "light"), [(0.01, R), (0.16, A), (1.0, G)])
-def test_hours_needed_against_hours_given(hours: float, light: Light) -> None:
-    found = budget.hours(
-        PACE, HALF, recipe(("hours", hours), ("grpo.steps", 100)), COUNTS, [50], 30.0, frozenset(), 0, 100
-    )
+@pytest.mark.parametrize(("given", "light"), [(0.01, R), (0.16, A), (1.0, G)])
+def test_hours_needed_against_hours_given(given: float, light: Light) -> None:
+    """A tenth of them, or ten minutes, is kept free at the end of a session."""
+    wanted = recipe(("hours", given), ("grpo.steps", 100), ("grpo.eval_every", 50))
+    found = judged(PACE, HALF, wanted, gold=(50,))
     assert found.light is light and found.figures["needed"] == pytest.approx(0.16, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.9, 1.1, 1.3])
+def test_plan_and_preflight_judge_hours_alike(share: float) -> None:
+    """The same seconds have the same light, counted or measured; beyond the hours the steps that fit are named."""
+    spent = [hours.Stage("evaluate base", 100.0, ""), hours.Stage("grpo", 3_000 * share - 100, "")]
+    found = hours.hours(spent, NEED)  # one hour, of which ten minutes are kept free
+    assert found.light is {0.7: G, 0.9: A, 1.1: A, 1.3: R}[share]
+    assert ("grpo.steps=" in found.suggestion) == (share > 1)
 
 
 def test_disk_counts_what_is_kept() -> None:
@@ -347,7 +367,7 @@ def test_disk_counts_what_is_kept() -> None:
 
 def test_the_limit_that_is_asked_for_holds_the_gold_and_the_completions() -> None:
     found = rules.completion_length(LENGTHS, samples(ended=[120] * 9), 32, 128)
-    assert found.figures["asks"] == 144 and "144" in found.mend  # 1.1 x 120, up to a multiple of 16
+    assert found.figures["asks"] == 144 and "144" in found.suggestion  # 1.1 x 120, up to a multiple of 16
     assert found.figures["gold_over"] == {"grpo.max_tokens": 1.0, "evaluate.max_tokens": 0.0}
 
 

@@ -1,75 +1,15 @@
-"""Whether the run fits what it is given: hours, disk, memory, chips. Pure functions of measured numbers."""
+"""Whether the run fits what it is given: disk, memory, chips. Pure functions of measured numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from everystep.core.recipe import Recipe
-from everystep.core.run import stages_of
-from everystep.core.sizes import DEV_TASKS
 from everystep.forecast.findings import Finding, amber, green, red
-from everystep.forecast.measured import Memory, Pace, Samples, Storage
-from everystep.forecast.rates import dead_share, refill_draws
+from everystep.forecast.measured import Memory, Storage
 
-TOO_LONG, TIGHT = 1.2, 0.8  # hours needed over hours given
 FULL = 0.5  # of the free disk
 NEAR = 0.9  # of the memory
 _REST = 20e6  # bytes for what is small: report, plots, metrics, TensorBoard
-
-
-def hours(
-    pace: Pace,
-    samples: Samples | None,
-    recipe: Recipe,
-    counts: Mapping[str, int],
-    gold: Sequence[int],
-    prepared: float,
-    done: frozenset[str],
-    rounds: int,
-    sft_steps: int,
-) -> Finding:
-    """Is what is left of the run done within `hours`?
-
-    `gold`: lengths of gold texts. A base that was measured before SFT writes other lengths than the policy
-    that SFT leaves, so its times are stretched to the mean length of the gold texts where that is more.
-    """
-    stretch = 1.0
-    if samples is not None and not samples.ready and gold:
-        stretch = max(1.0, math.fsum(gold) / len(gold) / max(1.0, math.fsum(samples.lengths) / len(samples.lengths)))
-    config, parts = recipe.grpo, {"data": 0.0 if "data" in done else prepared}
-    if recipe.sft.data == "self" and config.start == "sft" and not {"self", "sft", "grpo"} & done:
-        own = recipe.sft.self_made
-        asked = min(own.tasks, counts["sft"])
-        parts["self"] = (own.samples * asked + len(own.prompts) * min(own.probe, asked)) * pace.sample
-    if pace.sft is not None:
-        parts["sft"] = pace.sft.first + pace.sft.each * sft_steps
-    if pace.grpo is not None:
-        dead = dead_share(samples.kinds, config.group).value if samples is not None else 1.0
-        refill = pace.rollout * refill_draws(dead, rounds)
-        looks = math.ceil(config.steps / config.eval_every) * min(DEV_TASKS, counts["dev"]) * pace.sample
-        parts["grpo"] = pace.grpo.first + stretch * (config.steps * (pace.grpo.each + refill) + looks)
-    stages = stages_of(recipe)
-    left = sum(f"evaluate {stage}" not in done for stage in stages)
-    parts["evaluation"] = left * counts["test"] * pace.sample * stretch
-    need = math.fsum(parts.values()) / 3600
-    share = need / recipe.hours
-    figures = {"hours": recipe.hours, "needed": need, "stretch": stretch}
-    figures |= {f"{name}_minutes": seconds / 60 for name, seconds in parts.items()}
-    figures |= {
-        f"{name}_{key}": value
-        for name, steps in (("sft", pace.sft), ("grpo", pace.grpo))
-        if steps is not None
-        for key, value in (("first_seconds", steps.first), ("step_seconds", steps.each))
-    }
-    each = ", ".join(f"{name} {_time(seconds)}" for name, seconds in parts.items() if seconds)
-    said = f"{_time(need * 3600)} of {_time(recipe.hours * 3600)}: {each}"
-    if stretch > 1:
-        said += f" (times of the base x {stretch:.1f}, for gold is that much longer)"
-    if share > TOO_LONG:
-        fit = max(1, int(config.steps / share))
-        return red("hours", said, f"more hours, or fewer steps (grpo.steps about {fit}), or smaller groups", figures)
-    if share > TIGHT:
-        return amber("hours", said, "tight: the plan and its learning rate will shrink if steps get slower", figures)
-    return green("hours", said, figures)
 
 
 def disk(m: Storage, recipe: Recipe, counts: Mapping[str, int], sft_steps: int) -> Finding:
@@ -106,18 +46,18 @@ def disk(m: Storage, recipe: Recipe, counts: Mapping[str, int], sft_steps: int) 
 def memory(m: Memory | None, out: str | None) -> Finding:
     """Was there room for the measured steps, and will there be for the longest? None: the device is not the
     host, and its own room was tried by the steps themselves."""
-    mend = "smaller grpo.micro_prompts, sft.batch or evaluate.batch"
+    suggestion = "smaller grpo.micro_prompts, sft.batch or evaluate.batch"
     if out is not None:
-        return red("memory", f"{out}: a step of the recipe's size does not fit", mend, {"stage": out})
+        return red("memory", f"{out}: a step of the recipe's size does not fit", suggestion, {"stage": out})
     if m is None:
         return green("memory", "steps of the recipe's size fit the device", {})
     most = m.peak / max(m.share, 0.05)  # all of it taken to grow with the rows: more than will be needed
     figures = {"peak": m.peak, "total": m.total, "share": m.share, "estimate": most}
     said = f"{_size(m.peak)} of {_size(m.total)}, at most {_size(most)} when rows are as long as they may be"
     if m.peak > 0.95 * m.total:
-        return red("memory", said, mend, figures)
+        return red("memory", said, suggestion, figures)
     if most > NEAR * m.total:
-        return amber("memory", said, mend, figures)
+        return amber("memory", said, suggestion, figures)
     return green("memory", said, figures)
 
 
@@ -126,15 +66,11 @@ def chips(wanted: int, have: int) -> Finding:
     figures = {"wanted": wanted, "have": have}
     said = f"laid out for {wanted}, {have} there"
     if have < wanted:
-        mend = f"a recipe for {have}, or a machine with {wanted}: on fewer the plan does not hold"
-        return red("devices", said, mend, figures)
+        suggestion = f"a recipe for {have}, or a machine with {wanted}: on fewer the plan does not hold"
+        return red("devices", said, suggestion, figures)
     if have > wanted:
         return amber("devices", said, f"{have - wanted} would stand idle", figures)
     return green("devices", said, figures)
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
 
 
 def _size(count: float) -> str:

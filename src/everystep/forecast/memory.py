@@ -54,7 +54,7 @@ class Analysis:
     has besides; `steps`: the bytes of each step by name; all for all layers. `layers`: at how many it was
     compiled."""
 
-    shape: Mapping[str, Any]
+    shape: Shape
     held: Mapping[str, float]
     steps: Mapping[str, Mapping[str, float]]
     layers: tuple[int, ...]
@@ -136,7 +136,7 @@ def extrapolated(said: Mapping[str, Any], further: Mapping[str, float] | None = 
         return line({n: v["steps"][name][key] for n, v in at.items()}, count)
 
     return Analysis(
-        said["shape"],
+        Shape(**said["shape"]),
         {key: line({n: v["held"][key] for n, v in at.items()}, count) for key in some["held"]},
         {name: {key: value(name, key) for key in some["steps"][name]} for name in some["steps"]},
         tuple(sorted(at)),

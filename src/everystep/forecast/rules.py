@@ -67,8 +67,8 @@ def reward(m: Probe, samples: Samples | None) -> Finding:
     above = (m.tasks - m.wrong, m.tasks - m.malformed)
     said = f"{m.tasks} tasks: right earns more than wrong on {above[0]}, than malformed on {above[1]}"
     if m.wrong or m.malformed:
-        mend = "give correctness a weight that the other parts together cannot outweigh (docs/rewards.md)"
-        return red("reward", f"{said}; {m.first}", mend, figures)
+        suggestion = "give correctness a weight that the other parts together cannot outweigh (docs/rewards.md)"
+        return red("reward", f"{said}; {m.first}", suggestion, figures)
     idle = list(m.blind)
     if samples is not None and samples.ready:
         unknown = [name for name, share in samples.unknown.items() if share > 0.5]
@@ -85,8 +85,8 @@ def judge(m: Judged) -> Finding:
     if not m.needed:
         return green("judge", "no part of the reward asks a judge", figures)
     if m.why_not is not None:
-        mend = "start it or correct the section judge (docs/judge.md), or leave its parts out of the reward"
-        return red("judge", f"asked for {', '.join(m.needed)}: {m.why_not}", mend, figures)
+        suggestion = "start it or correct the section judge (docs/judge.md), or leave its parts out of the reward"
+        return red("judge", f"asked for {', '.join(m.needed)}: {m.why_not}", suggestion, figures)
     return green("judge", f"answers for {', '.join(m.needed)}, canaries passed, {m.seconds:.1f} s", figures)
 
 
@@ -179,9 +179,9 @@ def agreement(m: Agreement, epsilon: float, in_loss: float | None) -> Finding:
     }
     figures |= {"in_loss": in_loss}
     said = f"{m.tokens} tokens: {m.mean:.1g} nats apart on average, {worst:.1g} at most (clip: {clipped:.2f})"
-    mend = "sampler and trainer have other weights, positions or temperatures: mend that first"
+    suggestion = "sampler and trainer have other weights, positions or temperatures: correct that first"
     if not worst < math.inf or m.mean > clipped / 10 or m.percentile > clipped or (in_loss or 0) > clipped:
-        return red(name, said, mend, figures)
+        return red(name, said, suggestion, figures)
     if worst > clipped / 10:
         return amber(name, said, "watch grpo's `disagreement` and `pg_clipfrac`; expected in bfloat16", figures)
     return green(name, said, figures)
@@ -195,14 +195,14 @@ def noise(m: Noise) -> Finding:
         f"another step's seed moves {m.moved}"
     )
     if m.differ == 0:
-        mend = "the samples of one prompt share their noise: each needs its own key"
+        suggestion = "the samples of one prompt share their noise: each needs its own key"
     elif m.repeated < m.prompts:
-        mend = "the noise is not a function of the seed, so that a resumed run would go another way"
+        suggestion = "the noise is not a function of the seed, so that a resumed run would go another way"
     elif m.moved == 0:
-        mend = "the seed is not used: every step would draw the same noise"
+        suggestion = "the seed is not used: every step would draw the same noise"
     else:
         return green("sampler noise", said, figures)
-    return red("sampler noise", said, mend, figures)
+    return red("sampler noise", said, suggestion, figures)
 
 
 def temperature(value: float, samples: Samples | None, sampler: Noise | None) -> Finding:
@@ -258,8 +258,8 @@ def dead(m: Samples, group: int, rounds: int) -> Finding:
             )
         return amber(name, said, "SFT is still to come: ask again after it (--dir RUN)", figures)
     if after_refills(own.value, rounds) > POOR:
-        mend = "a larger grpo.group, grpo.refill, or tasks of medium difficulty"
-        return amber(name, said, mend, figures)
+        suggestion = "a larger grpo.group, grpo.refill, or tasks of medium difficulty"
+        return amber(name, said, suggestion, figures)
     return green(name, said, figures)
 
 
@@ -285,15 +285,15 @@ def completion_length(m: Lengths, samples: Samples | None, trained: int, tested:
     if samples is not None:
         parts.append(f"{cut:.0%} of the completions are cut at {trained}")
     parts += [f"{share:.1%} of gold is longer than {key} = {limit}" for key, (limit, share) in over.items() if share]
-    said, mend = "; ".join(parts), f"at least {asks} for grpo.max_tokens and evaluate.max_tokens"
+    said, suggestion = "; ".join(parts), f"at least {asks} for grpo.max_tokens and evaluate.max_tokens"
     if any(share > OVER for _, share in over.values()):
-        return red(name, said, mend, figures)
+        return red(name, said, suggestion, figures)
     if cut > CUT and samples is not None and samples.ready:
-        return red(name, said, f"{mend}, or more SFT: the policy does not end", figures)
+        return red(name, said, f"{suggestion}, or more SFT: the policy does not end", figures)
     if cut > CUT:
         return amber(name, said, "the base does not end by itself; SFT must teach it: ask again after it", figures)
     if cut > CUT_SOME or any(share > OVER_SOME for _, share in over.values()):
-        return amber(name, said, mend, figures)
+        return amber(name, said, suggestion, figures)
     return green(name, said, figures)
 
 
@@ -309,8 +309,8 @@ def prompt_length(m: Lengths, dropped: Mapping[str, int], read: int, limit: int,
         said = f"{said}; with {longest} for the completion more than the checkpoint's {m.positions}"
         return red(name, said, "lower data.max_prompt_tokens, grpo.max_tokens or evaluate.max_tokens", figures)
     if lost > LOST * max(1, read) or over > LOST:
-        mend = f"data.max_prompt_tokens (and max_trace_tokens) of {math.ceil(1.1 * most / 16) * 16} or more"
-        return amber(name, f"{said}; {over:.1%} of those kept are longer", mend, figures)
+        suggestion = f"data.max_prompt_tokens (and max_trace_tokens) of {math.ceil(1.1 * most / 16) * 16} or more"
+        return amber(name, f"{said}; {over:.1%} of those kept are longer", suggestion, figures)
     return green(name, said, figures)
 
 

@@ -23,11 +23,11 @@ def learning_rates(recipe: Recipe) -> Finding:
     """Are the rates of SFT and GRPO ones that adapters learn at?"""
     rates = {"sft.learning_rate": recipe.sft.learning_rate, "grpo.learning_rate": recipe.grpo.learning_rate}
     said = ", ".join(f"{name} {value:g}" for name, value in rates.items())
-    mend = f"adapters learn between {RATES[0]:g} and {RATES[1]:g} (docs/log.md)"
+    suggestion = f"adapters learn between {RATES[0]:g} and {RATES[1]:g} (docs/log.md)"
     if any(not IMPOSSIBLE[0] <= r <= IMPOSSIBLE[1] for r in rates.values()):
-        return red("learning rates", said, mend, rates)
+        return red("learning rates", said, suggestion, rates)
     if any(not RATES[0] <= r <= RATES[1] for r in rates.values()):
-        return amber("learning rates", said, mend, rates)
+        return amber("learning rates", said, suggestion, rates)
     return green("learning rates", said, rates)
 
 
@@ -66,8 +66,8 @@ def amount(recipe: Recipe, train: int, traces: int) -> Finding:
     if seen > AGAIN:
         return amber("data amount", said, "tasks are seen again; watch the dev share of right answers", figures)
     if traces < FEWER * recipe.sft.traces and recipe.grpo.start == "sft":
-        mend = f"sft.traces of {traces} says what there is; more need other sources or levels"
-        return amber("data amount", said, mend, figures)
+        suggestion = f"sft.traces of {traces} says what there is; more need other sources or levels"
+        return amber("data amount", said, suggestion, figures)
     return green("data amount", said, figures)
 
 
