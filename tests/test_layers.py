@@ -47,7 +47,7 @@ LONGER = {
     "model/decode.py:decode": 88,
     "train/engine.py:keep_base": 78,
     "train/grpo.py:grpo": 85,
-    "train/stages.py:_grpo": 86,
+    "train/stages.py:_grpo": 85,
     "verify/arithmetic.py:evaluate": 96,
     "verify/phrases.py:_in_digits": 68,
     "verify/reader.py:left": 68,

@@ -12,7 +12,7 @@ from rich.console import Console
 from everystep.core import recipe as recipes
 from everystep.core.recipe import Recipe
 from everystep.evaluate.stats import mcnemar
-from everystep.forecast import budget, hours, rules, sanity
+from everystep.forecast import hours, rules
 from everystep.forecast.findings import Finding, Findings, Light, amber, green, red
 from everystep.forecast.measured import (
     Agreement,
@@ -124,11 +124,11 @@ def test_histogram_and_quantile() -> None:
 def test_the_smallest_difference_is_seen_four_times_in_five(n: int) -> None:
     """Stages that differ by it, simulated, against the exact McNemar test; half of it is seen far less
     often."""
-    d = sanity.smallest_difference(n)
+    d = rules.smallest_difference(n)
     random = np.random.default_rng(n)
     seen = []
     for gain in (d, d / 2):
-        share = max(sanity.CHANGING, gain)
+        share = max(rules.CHANGING, gain)
         draws = random.multinomial(n, [(share + gain) / 2, (share - gain) / 2, 1 - share], 400)
         seen.append(sum(mcnemar(int(g), int(lost)) < 0.05 for g, lost, _ in draws) / 400)
     assert 0.65 <= seen[0] <= 0.9 and seen[1] < 0.45
@@ -255,33 +255,33 @@ ROWS: list[tuple[str, Finding, Light]] = [
     ("too few positions", rules.prompt_length(replace(LENGTHS, positions=180), {}, 100, 96, 128), R),
     ("dropped for length", rules.prompt_length(LENGTHS, {"prompt too long (x)": 2}, 100, 96, 128), A),
     ("kept, but long", rules.prompt_length(LENGTHS, {}, 100, 48, 128), A),
-    ("rates", sanity.learning_rates(recipe()), G),
-    ("a high rate", sanity.learning_rates(recipe(("grpo.learning_rate", 0.01))), A),
-    ("a mad rate", sanity.learning_rates(recipe(("grpo.learning_rate", 0.1))), R),
-    ("a tiny rate", sanity.learning_rates(recipe(("sft.learning_rate", 1e-10))), R),
-    ("beta", sanity.beta(recipe()), G),
-    ("no beta", sanity.beta(recipe(("grpo.beta", 0.0))), G),
-    ("a strong beta", sanity.beta(recipe(("grpo.beta", 1.0))), A),
-    ("a mad beta", sanity.beta(recipe(("grpo.beta", 10.0))), R),
-    ("batches", sanity.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 4))), G),
-    ("uneven batches", sanity.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 5))), R),
-    ("small batches", sanity.batches(recipe(("grpo.prompts", 4), ("grpo.group", 2))), A),
-    ("data enough", sanity.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 4000), G),
-    ("seen again", sanity.amount(recipe(("grpo.steps", 11), ("grpo.prompts", 10)), 100, 4000), A),
-    ("by heart", sanity.amount(recipe(("grpo.steps", 101), ("grpo.prompts", 10)), 100, 4000), R),
-    ("few traces", sanity.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3599), A),
-    ("traces enough", sanity.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3600), G),
-    ("600 tests", sanity.evaluation_size(600), G),
-    ("100 tests", sanity.evaluation_size(100), A),
-    ("20 tests", sanity.evaluation_size(20), R),
-    ("one chip", budget.chips(1, 1), G),
-    ("idle chips", budget.chips(1, 8), A),
-    ("eight chips on one", budget.chips(8, 1), R),
-    ("memory", budget.memory(Memory(2, 10, 0.5), None), G),
-    ("memory, longer rows", budget.memory(Memory(5, 10, 0.5), None), A),
-    ("memory full", budget.memory(Memory(98, 100, 1.0), None), R),
-    ("no room", budget.memory(None, "grpo"), R),
-    ("on a device", budget.memory(None, None), G),
+    ("rates", rules.learning_rates(recipe()), G),
+    ("a high rate", rules.learning_rates(recipe(("grpo.learning_rate", 0.01))), A),
+    ("a mad rate", rules.learning_rates(recipe(("grpo.learning_rate", 0.1))), R),
+    ("a tiny rate", rules.learning_rates(recipe(("sft.learning_rate", 1e-10))), R),
+    ("beta", rules.beta(recipe()), G),
+    ("no beta", rules.beta(recipe(("grpo.beta", 0.0))), G),
+    ("a strong beta", rules.beta(recipe(("grpo.beta", 1.0))), A),
+    ("a mad beta", rules.beta(recipe(("grpo.beta", 10.0))), R),
+    ("batches", rules.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 4))), G),
+    ("uneven batches", rules.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 5))), R),
+    ("small batches", rules.batches(recipe(("grpo.prompts", 4), ("grpo.group", 2))), A),
+    ("data enough", rules.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 4000), G),
+    ("seen again", rules.amount(recipe(("grpo.steps", 11), ("grpo.prompts", 10)), 100, 4000), A),
+    ("by heart", rules.amount(recipe(("grpo.steps", 101), ("grpo.prompts", 10)), 100, 4000), R),
+    ("few traces", rules.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3599), A),
+    ("traces enough", rules.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3600), G),
+    ("600 tests", rules.evaluation_size(600), G),
+    ("100 tests", rules.evaluation_size(100), A),
+    ("20 tests", rules.evaluation_size(20), R),
+    ("one chip", rules.chips(1, 1), G),
+    ("idle chips", rules.chips(1, 8), A),
+    ("eight chips on one", rules.chips(8, 1), R),
+    ("memory", rules.memory(Memory(2, 10, 0.5), None), G),
+    ("memory, longer rows", rules.memory(Memory(5, 10, 0.5), None), A),
+    ("memory full", rules.memory(Memory(98, 100, 1.0), None), R),
+    ("no room", rules.memory(None, "grpo"), R),
+    ("on a device", rules.memory(None, None), G),
 ]  # fmt: skip
 
 
@@ -351,18 +351,18 @@ def test_plan_and_preflight_judge_hours_alike(share: float) -> None:
 def test_disk_counts_what_is_kept() -> None:
     stored = Storage(base=4_000_000, values=100_000, itemsize=2, record=1000.0, task=400.0, free=10**12)
     how = recipe(("checkpoint.keep", 2), ("grpo.steps", 100), ("grpo.prompts", 16), ("grpo.group", 8))
-    found = budget.disk(stored, how, COUNTS, 100)
+    found = rules.disk(stored, how, COUNTS, 100)
     assert found.light is G
     # adapter 0.2 MB and 1.2 MB of masters and moments, three files at most; GRPO's holds the best adapter too
     assert found.figures["checkpoints"] == 3 * (1_400_000 + 1_600_000)
     assert found.figures["records"] == 1000 * 100 * 128 and found.figures["evaluations"] == 6 * 1000 * 300
     assert found.figures["export"] == 4_400_000
     kept = how.model_copy(update={"checkpoint": how.checkpoint.model_copy(update={"keep_every": 10})})
-    assert budget.disk(stored, kept, COUNTS, 100).figures["checkpoints"] == 13 * 3_000_000
+    assert rules.disk(stored, kept, COUNTS, 100).figures["checkpoints"] == 13 * 3_000_000
     need = int(found.figures["needed"])
-    assert budget.disk(replace(stored, free=need - 1), how, COUNTS, 100).light is R
-    assert budget.disk(replace(stored, free=need + 1), how, COUNTS, 100).light is A
-    assert budget.disk(replace(stored, free=2 * need + 2), how, COUNTS, 100).light is G
+    assert rules.disk(replace(stored, free=need - 1), how, COUNTS, 100).light is R
+    assert rules.disk(replace(stored, free=need + 1), how, COUNTS, 100).light is A
+    assert rules.disk(replace(stored, free=2 * need + 2), how, COUNTS, 100).light is G
 
 
 def test_the_limit_that_is_asked_for_holds_the_gold_and_the_completions() -> None:

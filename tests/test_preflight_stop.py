@@ -1,7 +1,6 @@
-"""Preflight keeps to its budget, shows how far it is, and ends soon after a signal: real processes, real signals."""
+"""Preflight keeps to its budget, tells how far it is, and ends soon after a signal: real processes, real signals."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -105,7 +104,7 @@ def test_the_budget_has_a_floor_and_a_cap() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("verb", ["preflight", "run"])
-def test_preflight_says_how_far_it_is_and_ends_when_asked(tmp_path: Path, verb: str, number: signal.Signals) -> None:
+def test_preflight_ends_when_asked(tmp_path: Path, verb: str, number: signal.Signals) -> None:
     """The verb, and the preflight of a run: one that would sample for many minutes is gone within seconds."""
     more = ["--prompts", "2000"] if verb == "preflight" else ["--dir", str(tmp_path / "run")]
     many = [] if verb == "preflight" else ["grpo.prompts=1000", "grpo.group=64"]
@@ -113,11 +112,12 @@ def test_preflight_says_how_far_it_is_and_ends_when_asked(tmp_path: Path, verb: 
     with (tmp_path / "err").open("w") as err:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=err, cwd=ROOT, env=dict(os.environ))
     try:
-        until = time.monotonic() + 240
-        wanted = r"completions of the base policy.*/\d+ .* left" if verb == "preflight" else r"preflight: data, gold"
-        while not re.search(wanted, (tmp_path / "err").read_text()):
+        until = time.monotonic() + 400
+        wanted = "preflight: sampling" if verb == "preflight" else "preflight: data, gold"
+        while wanted not in (tmp_path / "err").read_text():
             assert process.poll() is None and time.monotonic() < until, (tmp_path / "err").read_text()
             time.sleep(0.2)
+        time.sleep(1.0)  # into the work itself, or the compilation before it
         began = time.monotonic()
         process.send_signal(number)
         assert process.wait(timeout=60) == STOPPED

@@ -1,11 +1,11 @@
 """What preflight says: findings, each green, amber or red, with what was measured and what to do.
 
-Only the types are here. What is measured is in `measure.py` and `texts.py`, what is made of it in `rules.py`,
-`budget.py` and `sanity.py`.
+Only the types are here. What is measured is in `measure.py` and `texts.py`, what is made of it in `rules.py`
+and `hours.py`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -61,22 +61,8 @@ class Findings:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values for JSON."""
-        return {
-            "light": self.light.value,
-            "stage": self.stage,
-            "device": self.device,
-            "minutes": self.minutes,
-            "findings": [
-                {
-                    "name": f.name,
-                    "light": f.light.value,
-                    "measured": f.measured,
-                    "suggestion": f.suggestion,
-                    "figures": dict(f.figures),
-                }
-                for f in self.found
-            ],
-        }
+        told = {"light": self.light.value, "stage": self.stage, "device": self.device, "minutes": self.minutes}
+        return told | {"findings": [asdict(f) | {"light": f.light.value} for f in self.found]}
 
 
 def green(name: str, measured: str, figures: Mapping[str, Any] | None = None) -> Finding:

@@ -74,11 +74,7 @@ class Seconds:
 
 
 def stages(
-    recipe: Recipe,
-    counts: Mapping[str, int],
-    sft_steps: int,
-    seconds: Seconds,
-    done: frozenset[str] = frozenset(),
+    recipe: Recipe, counts: Mapping[str, int], sft_steps: int, seconds: Seconds, done: frozenset[str] = frozenset()
 ) -> list[Stage]:
     """The stages that are left, in their order. `counts`: tasks by set ("sft", "dev", "test"); `done`: "data",
     "self", "sft", "grpo", "evaluate STAGE"."""

@@ -202,59 +202,53 @@ def pace(
     advance: Advance = ignore,
 ) -> Pace:
     """A few real steps of the stages that are still to be done; what they train is thrown away."""
-    config = recipe.grpo.model_copy(update={"refill": False, "steps": max(STEPS, recipe.grpo.steps)})
-    made: dict[str, Steps | None] = {"sft": None, "grpo": None}
-    rollout, stage, apart = sample * config.prompts * config.group, "", None
-    times: list[float] = []
-
-    def told() -> None:
-        times.append(now())
-        advance()
-
+    rollout, stage = sample * recipe.grpo.prompts * recipe.grpo.group, ""
+    made: dict[str, Steps] = {}
+    apart = None
     try:
-        if not {"sft", "grpo"} & done and config.start == "sft" and any(t.solution for t in tasks.sft):
-            stage, times[:] = "sft", [now()]
-            # Where the model will make its traces itself, those that there are stand in for them.
-            rows = examples(
-                [t for t in tasks.sft if t.solution][: recipe.sft.traces],
-                policy.tokenizer,
-                recipe.model.prompt,
-            )
-            sft(
-                policy.model,
-                policy.tokenizer,
-                rows,
-                [],
-                recipe.sft,
-                recipe.seed,
-                lambda step, values: told(),
-                StageSession(min(STEPS, planned_steps(len(rows), recipe.sft))),
-            )
-            made[stage] = _steps(times)
+        if not {"sft", "grpo"} & done and recipe.grpo.start == "sft" and any(t.solution for t in tasks.sft):
+            stage = "sft"
+            made[stage] = _sft_steps(policy, tasks, recipe, now, advance)
         if "grpo" not in done:
-            stage, times[:], seen = "grpo", [now()], list[float]()
-
-            def on_step(step: int, values: dict[str, float], g: list[Graded], s: list[Score]) -> None:
-                told()
-                seen.append(values["disagreement"])
-
-            grpo(
-                policy.model,
-                policy.tokenizer,
-                draws(recipe, tasks.train),
-                config,
-                unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0}),
-                recipe.seed,
-                recipe.model.prompt,
-                on_step,
-                StageSession(STEPS),
-            )
-            made[stage], apart = _steps(times), seen[0]
+            stage = "grpo"
+            made[stage], apart = _grpo_steps(policy, tasks, recipe, now, advance)
     except (MemoryError, RuntimeError) as error:
         if not no_room(error):
             raise
-        return Pace(sample, rollout, made["sft"], made["grpo"], out_of_memory=stage)
-    return Pace(sample, rollout, made["sft"], made["grpo"], disagreement=apart)
+        return Pace(sample, rollout, made.get("sft"), None, out_of_memory=stage)
+    return Pace(sample, rollout, made.get("sft"), made.get("grpo"), disagreement=apart)
+
+
+def _sft_steps(policy: Start, tasks: Tasks, recipe: Recipe, now: Callable[[], float], advance: Advance) -> Steps:
+    # Where the model will make its traces itself, those that there are stand in for them.
+    some = [t for t in tasks.sft if t.solution][: recipe.sft.traces]
+    rows, times = examples(some, policy.tokenizer, recipe.model.prompt), [now()]
+
+    def on_step(step: int, values: dict[str, float]) -> None:
+        times.append(now())
+        advance()
+
+    session = StageSession(min(STEPS, planned_steps(len(rows), recipe.sft)))
+    sft(policy.model, policy.tokenizer, rows, [], recipe.sft, recipe.seed, on_step, session)
+    return _steps(times)
+
+
+def _grpo_steps(
+    policy: Start, tasks: Tasks, recipe: Recipe, now: Callable[[], float], advance: Advance
+) -> tuple[Steps, float]:
+    """The steps, and the greatest difference between sampler and trainer that the first of them saw."""
+    config = recipe.grpo.model_copy(update={"refill": False, "steps": max(STEPS, recipe.grpo.steps)})
+    times, seen = [now()], list[float]()
+
+    def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
+        times.append(now())
+        seen.append(values["disagreement"])
+        advance()
+
+    mix = unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0})
+    some, session = draws(recipe, tasks.train), StageSession(STEPS)
+    grpo(policy.model, policy.tokenizer, some, config, mix, recipe.seed, recipe.model.prompt, on_step, session)
+    return _steps(times), seen[0]
 
 
 def no_room(error: Exception) -> bool:

@@ -44,6 +44,10 @@ class Use:
     beside: float
 
     @property
+    def bytes(self) -> dict[str, float]:
+        return {"given": self.given, "working": self.working, "beside": self.beside}
+
+    @property
     def total(self) -> float:
         return self.given + self.working + self.beside
 

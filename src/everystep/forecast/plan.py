@@ -61,14 +61,7 @@ class Plan:
             "memory": {
                 "held": dict(self.analysis.held),
                 "steps": {
-                    use.step.name: {
-                        "size": dict(use.step.size),
-                        "given": use.given,
-                        "working": use.working,
-                        "beside": use.beside,
-                        "total": use.total,
-                    }
-                    for use in self.uses
+                    use.step.name: {"size": dict(use.step.size), **use.bytes, "total": use.total} for use in self.uses
                 },
                 "compiled_layers": list(self.analysis.layers),
                 "layers": self.analysis.shape.layers,
@@ -149,10 +142,9 @@ def _assumed(device: Device, trained: Lengths, written: Lengths) -> tuple[str, .
     reach = EFFICIENCY[device.family]
     cpu = device.family == "cpu"
     where = "set by the tiny recipe's steps" if cpu else "assumed: not measured on such a device"
-    out = [
+    return (
         f"reached of the device's rates: {reach.compute:.0%} in updates and prefills, {reach.decode:.0%} in "
         f"decoding ({where})",
         f"lengths of completions in GRPO: {trained.origin}; in evaluations: {written.origin}",
         STATED,
-    ]
-    return tuple(out)
+    )

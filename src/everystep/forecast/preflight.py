@@ -14,7 +14,7 @@ from everystep.core.files import write_json
 from everystep.core.progress import SILENT, Progress
 from everystep.core.recipe import Recipe
 from everystep.core.run import Run
-from everystep.forecast import budget, hours, rules, sanity, texts
+from everystep.forecast import hours, rules, texts
 from everystep.forecast import measure as models
 from everystep.forecast.findings import Finding, Findings, Light, amber, red
 from everystep.forecast.measured import Measured, Memory, Tasks
@@ -124,7 +124,8 @@ def _model(
     until = began + _SAMPLING * seconds if effort.limited else math.inf
     some = models.some_tasks(recipe, tasks, effort.prompts)
     sampler = models.sampler_of(policy)
-    label = f"preflight: completions of the {policy.stage} policy, {effort.samples} a prompt"
+    screen.say(f"preflight: sampling up to {len(some)} prompts x {effort.samples} of the {policy.stage} policy")
+    label = "preflight: completions"
     try:
         with screen.progress(label, len(some) * effort.samples) as advance:
             sampled, pace = models.samples(
@@ -188,15 +189,15 @@ def judged(recipe: Recipe, m: Measured) -> Findings:
         "sampler noise": rules.noise(m.noise) if m.noise else None,
         "temperature": rules.temperature(config.temperature, m.samples, m.noise),
         "dead groups": rules.dead(m.samples, config.group, rounds) if m.samples else None,
-        "learning rates": sanity.learning_rates(recipe),
-        "beta": sanity.beta(recipe),
-        "batches": sanity.batches(recipe),
-        "data amount": sanity.amount(recipe, counts["train"], traces) if counts else None,
-        "evaluation size": sanity.evaluation_size(counts["test"]) if counts else None,
+        "learning rates": rules.learning_rates(recipe),
+        "beta": rules.beta(recipe),
+        "batches": rules.batches(recipe),
+        "data amount": rules.amount(recipe, counts["train"], traces) if counts else None,
+        "evaluation size": rules.evaluation_size(counts["test"]) if counts else None,
         "hours": None,
         "disk": None,
-        "memory": budget.memory(m.memory, m.out_of_memory) if m.pace or m.out_of_memory else None,
-        "devices": budget.chips(*m.chips) if m.chips else None,
+        "memory": rules.memory(m.memory, m.out_of_memory) if m.pace or m.out_of_memory else None,
+        "devices": rules.chips(*m.chips) if m.chips else None,
     }
     if m.pace is not None and m.lengths is not None and m.data is not None and m.pace.out_of_memory is None:
         gold = [*m.lengths.trained, *m.lengths.tested]
@@ -205,7 +206,7 @@ def judged(recipe: Recipe, m: Measured) -> Findings:
         spent = hours.stages(recipe, counts, m.sft_steps, seconds, m.done)
         left["hours"] = hours.hours(spent, recipe, {"stretch": stretch, "steps": m.pace.steps}, note)
     if m.storage is not None:
-        left["disk"] = budget.disk(m.storage, recipe, counts, m.sft_steps)
+        left["disk"] = rules.disk(m.storage, recipe, counts, m.sft_steps)
     why = "there was no room" if m.out_of_memory else next(iter(m.why.values()), "not asked for")
     for name, finding in left.items():
         if finding is None:
@@ -240,7 +241,7 @@ def _memory(m: Measured, recipe: Recipe) -> Memory | None:
 
 
 def _done(run: Run | None) -> frozenset[str]:
-    """What of a run is done, by the names that `budget.hours` knows."""
+    """What of a run is done, by the names that `hours.stages` knows."""
     if run is None:
         return frozenset()
     stages = [name for name in ("data", "self", "sft", "grpo") if run.done(name) is not None]

@@ -101,15 +101,7 @@ def _decoding(stage: str, prompts: int, n: int, length: int, most: int, greedy: 
     first, rows = bucket(prompts), bucket(prompts * n)
     return [
         Step(
-            f"{stage} prefill",
-            stage,
-            {"kind": "prefill", "rows": first} | same,
-            f"{first} prompts x {length} tokens",
+            f"{stage} prefill", stage, {"kind": "prefill", "rows": first} | same, f"{first} prompts x {length} tokens"
         ),
-        Step(
-            f"{stage} decoding",
-            stage,
-            {"kind": "chunk", "rows": rows} | same,
-            f"{rows} rows x {size} positions",
-        ),
+        Step(f"{stage} decoding", stage, {"kind": "chunk", "rows": rows} | same, f"{rows} rows x {size} positions"),
     ]

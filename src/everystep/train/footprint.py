@@ -152,11 +152,7 @@ def _trainer(model: Gemma, accumulate: int | None) -> PeftTrainer:
 
 
 def _update(
-    shapes: Shapes,
-    accumulate: int | None,
-    batch: Any,
-    loss: Any,
-    inputs: Callable[[Any], dict[str, Any]],
+    shapes: Shapes, accumulate: int | None, batch: Any, loss: Any, inputs: Callable[[Any], dict[str, Any]]
 ) -> Program:
     """The engine's own jitted step, within one that takes shapes for all it works on."""
 
@@ -180,11 +176,7 @@ def _sft(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     dims = (size["rows"], size["length"])
     batch = _rows(shapes.mesh, Batch(_int(*dims), _float(*dims)))  # pyright: ignore[reportArgumentType]
     return _update(
-        shapes,
-        size["accumulate"],
-        batch,
-        sft_loss,
-        lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": _PAD},
+        shapes, size["accumulate"], batch, sft_loss, lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": _PAD}
     )
 
 

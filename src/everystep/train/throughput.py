@@ -35,14 +35,10 @@ class Throughput:
         >>> Throughput(30.0, 12000.0, 3e10, 4.5e10, 1.5e11).describe()
         '30 completions a second, 12,000 tokens a second of rollout; rollout 20 %, update 30 % of 150 GFLOP/s'
         """
-        share, width = (
-            f"{self.rollout / self.reach:.0%}, update {self.update / self.reach:.0%}",
-            self.reach / 1e9,
-        )
-        share = share.replace("%", " %")
+        rollout, update = 100 * self.rollout / self.reach, 100 * self.update / self.reach
         return (
             f"{self.completions:,.0f} completions a second, {self.tokens:,.0f} tokens a second of rollout; "
-            f"rollout {share} of {width:,.0f} GFLOP/s"
+            f"rollout {rollout:.0f} %, update {update:.0f} % of {self.reach / 1e9:,.0f} GFLOP/s"
         )
 
 
