@@ -33,10 +33,10 @@ from tunix.rl.algo_core import grpo_loss_fn
 from tunix.rl.common import TrainExample
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from everystep.forecast.work import shape_from
 from everystep.model.io.known import KNOWN
 from everystep.model.lora import MODULES
-from everystep.train.footprint import footprint, shape
+from everystep.model.shape import shape
+from everystep.train.footprint import footprint
 
 GOAL = 1 / 6
 
@@ -121,7 +121,7 @@ def main() -> int:
     sizes, began = (args.model, args.rows, args.prompt, args.completion), time.monotonic()
     config = KNOWN[args.model]
     size = {"kind": "grpo", "rows": args.rows, "length": args.prompt, "last": args.completion, "group": 1}
-    further = 4 * kept(size, shape_from(shape(config)), 1) * (config.num_layers - LAYERS)
+    further = 4 * kept(size, shape(config), 1) * (config.num_layers - LAYERS)
     mine, theirs = ours(*sizes) + further, stock(*sizes) + further
     print(f"{args.model}, {args.rows} rows x ({args.prompt} + {args.completion}) tokens, {config.num_layers} layers")
     print(f"temporary memory, stock loss: {theirs / 1e9:6.2f} GB")

@@ -2,20 +2,23 @@
 
 import json
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from everystep.core import sizes
 from everystep.core.recipe import Data, Grpo, Recipe, Sft, WorkedSource, load, validate
 from everystep.core.run import Run
 from everystep.forecast.devices import DEVICES, EFFICIENCY, FRACTION, Device, device
-from everystep.forecast.hours import stages, steps_that_fit, tasks
+from everystep.forecast.hours import counted, counted_sft_steps, stages, steps_that_fit, tasks
 from everystep.forecast.lengths import even, of_run, quantiles
 from everystep.forecast.memory import dtype_of, extrapolated, kept, line
 from everystep.forecast.programs import sharing, steps_of, uneven
 from everystep.forecast.suggestions import changed, changes
-from everystep.forecast.work import Machine, Shape
+from everystep.forecast.work import Machine
+from everystep.model.shape import Shape
 
 ONE_B = Shape(26, 262_144, 1_152, 6_912, 4, 1, 256, True, 13e6)
 
@@ -164,7 +167,7 @@ def test_steps_are_those_that_training_makes() -> None:
         ({"sft": Sft(batch=12)}, "sft.batch is 12", "sft.batch=16"),
     ],
 )
-def test_batches_that_chips_do_not_divide_have_a_mend(parts: Any, said: str, change: str) -> None:
+def test_batches_that_chips_do_not_divide_have_a_suggestion(parts: Any, said: str, change: str) -> None:
     found = uneven(recipe(**parts), 8)
     assert len(found) == 1 and said in found[0][0] and change in found[0][1]
     assert not uneven(changed(recipe(**parts), found[0][1]), 8)
@@ -184,18 +187,13 @@ def test_changes_are_single_ones_that_training_would_take() -> None:
     assert [c.words for c in changes(recipe(), ["evaluate decoding", "sft update"], 8)] == ["model.weights=fsdp"]
 
 
-def test_what_is_assumed_of_training_and_decoding_is_so() -> None:
-    from everystep.forecast import work
-    from everystep.model import chunk, decode, kv_cache
+def test_a_prompt_is_computed_once_where_training_does_so() -> None:
     from everystep.train import grpo
 
-    assert (work.CHUNK, work.FEWEST) == (chunk.CHUNK, decode._FEWEST)
-    assert work.PADDED == decode._PROMPT_BUCKET == grpo._BUCKET
-    assert [work.room(n) for n in range(1, 3000)] == [kv_cache.room(n) for n in range(1, 3000)]
-    assert [work.bucket(n) for n in range(1, 300)] == [decode._bucket(n) for n in range(1, 300)]
     for prompts, micro, group, chips in ((8, None, 4, 8), (8, 2, 8, 8), (16, 4, 4, 2), (6, 3, 2, 3)):
         how = Grpo(prompts=prompts, micro_prompts=micro, group=group)
         assert sharing(recipe(grpo=how), chips) == grpo.rows_with_one_prompt(how, chips)
+    assert [sizes.padded(n) for n in range(1, 300)] == [grpo._bucket(n) for n in range(1, 300)]
 
 
 # Memory, by hand
@@ -204,7 +202,7 @@ def test_what_is_assumed_of_training_and_decoding_is_so() -> None:
 def test_layers_are_brought_along_a_line() -> None:
     assert line({6: 1.0, 12: 2.5}, 26) == pytest.approx(6.0)
     said = {
-        "shape": {"layers": 4},
+        "shape": asdict(replace(ONE_B, layers=4)),
         "layers": {
             "1": {"held": {"weights": 10}, "steps": {"a": {"meanwhile": 5}}},
             "2": {"held": {"weights": 14}, "steps": {"a": {"meanwhile": 5}}},
@@ -221,7 +219,7 @@ def test_with_remat_a_further_layer_costs_its_input() -> None:
     assert kept({"kind": "sft", "rows": 8, "length": 32}, ONE_B, 2) == 4 * 32 * 1_152
     assert kept({"kind": "chunk"}, ONE_B, 1) == kept({"kind": "reference"}, ONE_B, 1) == 0
     at = {str(n): {"held": {}, "steps": {k: {"meanwhile": 10.0 * n} for k in "ab"}} for n in (2, 4)}
-    found = extrapolated({"shape": {"layers": 26}, "layers": at}, {"a": 3.0, "b": 0.0})
+    found = extrapolated({"shape": asdict(ONE_B), "layers": at}, {"a": 3.0, "b": 0.0})
     assert (found.steps["a"]["meanwhile"], found.steps["b"]["meanwhile"]) == (20 + 24 * 3, 260)
 
 
@@ -240,8 +238,9 @@ def test_hours_grow_with_what_is_asked_for(root: Path) -> None:
 
     def seconds(*words: str) -> dict[str, float]:
         made = changed(given, " ".join(words)) if words else given
-        spent, pace = stages(made, machine, even(400), even(made.grpo.max_tokens), even(made.evaluate.max_tokens))
-        assert all(s.seconds > 0 for s in spent) and pace.step > 0
+        parts = counted(made, machine, even(400), even(made.grpo.max_tokens), even(made.evaluate.max_tokens))
+        spent = stages(made, tasks(made), counted_sft_steps(made, tasks(made)), parts)
+        assert all(s.seconds > 0 for s in spent) and parts.grpo is not None and parts.grpo.total > 0
         return {s.name: s.seconds for s in spent}
 
     base = seconds()
@@ -261,4 +260,4 @@ def test_steps_that_fit_the_hours_do() -> None:
 def test_tasks_are_counted_without_reading_them() -> None:
     parts = {"gsm8k": {"dev": 200, "test": 600}, "worked": {"train": 100, "dev": 10, "test": 20}}
     found = tasks(validate({"name": "x", "data": parts}, "x"))
-    assert found == {"train": 7_573, "dev": 210, "test": 620} and not math.isnan(sum(found.values()))
+    assert found == {"train": 7_573, "sft": 7_573, "dev": 210, "test": 620} and not math.isnan(sum(found.values()))

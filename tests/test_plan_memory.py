@@ -18,7 +18,7 @@ from everystep.forecast.devices import Device
 from everystep.forecast.memory import ACCELERATOR, Analysis, Use, analyse, ask, extrapolated, uses
 from everystep.forecast.plan import plan
 from everystep.forecast.programs import steps_of
-from everystep.forecast.suggestions import mend
+from everystep.forecast.suggestions import suggestion
 from everystep.model.config import Config, config_json
 from everystep.model.io.known import shape_of
 from everystep.model.io.layout import layout
@@ -187,7 +187,7 @@ def test_chips_share_rows_and_spread_weights(small: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_change_mends_what_does_not_fit(small: Path) -> None:
+def test_one_change_helps_what_does_not_fit(small: Path) -> None:
     """A chip with room for the update of 16 rows and not of 32: half the micro-batch is what is said."""
     given, half = recipe(str(small)), recipe(str(small), micro_prompts=4)
 
@@ -199,19 +199,19 @@ def test_one_change_mends_what_does_not_fit(small: Path) -> None:
     (analysis, whole), (_, less) = largest(given), largest(half)
     assert less.total < 0.8 * whole.total
     tight = made_device((whole.total + less.total) / 2)
-    assert mend(given, tight, analysis, [whole]) == "grpo.micro_prompts=4"
-    assert mend(given, made_device(1e6), analysis, [whole]) is None
+    assert suggestion(given, tight, analysis, [whole]) == "grpo.micro_prompts=4"
+    assert suggestion(given, made_device(1e6), analysis, [whole]) is None
 
 
 @pytest.mark.slow
-def test_hours_that_do_not_suffice_are_mended_by_fewer_steps(small: Path) -> None:
+def test_hours_that_do_not_suffice_are_helped_by_fewer_steps(small: Path) -> None:
     given = recipe(str(small), steps=10_000).model_copy(update={"hours": 1.0})
     slow = dataclasses.replace(made_device(1e12), bfloat16=1e10, float32=1e10)
     found = plan(given, slow, say=lambda text: None)
-    (problem,) = found.problems
-    fit = re.fullmatch(r"grpo\.steps=(\d+) .*", problem.mend)
-    assert problem.where == "hours" and fit and 0 < int(fit[1]) < 10_000
-    assert "h are needed, 1 are given" in problem.what and found.seconds > 3600
+    (problem,) = found.findings.red
+    fit = re.fullmatch(r"grpo\.steps=(\d+) .*", problem.suggestion)
+    assert problem.name == "hours" and fit and 0 < int(fit[1]) < 10_000
+    assert "h of 50.0 min" in problem.measured and found.seconds > 3600
 
 
 # The verb
@@ -228,7 +228,12 @@ def test_the_verb_plans_the_tiny_recipe(root: Path, capsys: pytest.CaptureFixtur
     file = str(root / "recipes" / "tiny.yaml")
     code, out, _ = called(capsys, file, "--device", "cpu", "--quiet", "--json")
     said = json.loads(out)
-    assert code == 0 and said["fits"] and said["problems"] == [] and said["memory"]["compiled_layers"] == [6]
+    assert (
+        code == 0
+        and said["fits"]
+        and not any(f["light"] == "red" for f in said["findings"])
+        and said["memory"]["compiled_layers"] == [6]
+    )
     steps = said["memory"]["steps"]
     assert {"sft update", "grpo update", "reference", "rollout decoding", "evaluate prefill"} <= steps.keys()
     for use in steps.values():
@@ -264,7 +269,7 @@ def test_a_recipe_for_another_verb_is_refused(root: Path, capsys: pytest.Capture
 def test_the_recipes_of_real_models_fit_a_session(root: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     code, out, _ = called(capsys, str(root / "recipes" / f"{name}.yaml"), "--device", "v5e-8", "--quiet", "--json")
     said = json.loads(out)
-    assert code == 0 and said["fits"], said["problems"]
+    assert code == 0 and said["fits"], said["findings"]
     assert max(use["total"] for use in said["memory"]["steps"].values()) <= 15.2e9
     assert said["needed_hours"] <= 9
 

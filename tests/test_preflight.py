@@ -125,7 +125,7 @@ def test_a_healthy_recipe_has_nothing_red(healthy: Healthy) -> None:
     assert figures["log-probabilities"]["worst"] < 1e-3 and figures["log-probabilities"]["tokens"] > 100
     assert figures["log-probabilities"]["in_loss"] < 1e-3
     assert figures["sampler noise"] == {"prompts": 4, "differ": 4, "repeated": 4, "moved": 4}
-    assert figures["hours"]["needed"] > 0 and figures["hours"]["grpo_step_seconds"] > 0
+    assert figures["hours"]["needed"] > 0 and figures["hours"]["steps"]["grpo"][1] > 0
     assert figures["data"]["checked"] == 64 + 40 + 60
     assert figures["dead groups"]["dead"]["4"]["value"] > figures["dead groups"]["dead"]["8"]["value"]
     json.dumps(found.to_json(), allow_nan=False)
@@ -332,7 +332,7 @@ def seed_of_a_counter() -> Callable[[Sampler, Sequence[Prompt], int, Sampling], 
 
 
 @pytest.mark.parametrize(
-    ("fault", "mend"),
+    ("fault", "suggestion"),
     [
         (constant_seed, "the seed is not used"),
         (shared_noise, "share their noise"),
@@ -343,7 +343,7 @@ def seed_of_a_counter() -> Callable[[Sampler, Sequence[Prompt], int, Sampling], 
 def test_a_sampler_whose_noise_is_wrong(
     healthy: Healthy,
     fault: Callable[[Sampler, Sequence[Prompt], int, Sampling], list[list[Completion]]],
-    mend: str,
+    suggestion: str,
 ) -> None:
     sampler = Faulty(healthy.sampler, fault)
     sampled, _ = models.samples(sampler, healthy.some, RECIPE, 8, True, time.perf_counter)
@@ -351,7 +351,7 @@ def test_a_sampler_whose_noise_is_wrong(
     if fault is shared_noise:  # what the samples look like then points to the sampler, not to the temperature
         m = replace(m, samples=sampled)
     found = only_red(judged(RECIPE, m))
-    assert found.name == "sampler noise" and mend in found.mend
+    assert found.name == "sampler noise" and suggestion in found.suggestion
 
 
 def test_a_sampler_at_another_temperature_than_the_trainer(healthy: Healthy) -> None:
@@ -400,10 +400,10 @@ def test_a_temperature_near_zero(healthy: Healthy) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "mend"),
+    ("answer", "suggestion"),
     [("right", "harder ones"), ("wrong", "easier tasks, or more SFT")],
 )
-def test_data_that_are_all_solved_or_never(healthy: Healthy, answer: str, mend: str) -> None:
+def test_data_that_are_all_solved_or_never(healthy: Healthy, answer: str, suggestion: str) -> None:
     roomy = recipe("grpo.max_tokens=2000")  # a token of the scripted sampler is a character
     tasks = list(healthy.tasks.sft[:12])
     others = {t.id: tasks[(i + 1) % 12] for i, t in enumerate(tasks)}
@@ -417,7 +417,7 @@ def test_data_that_are_all_solved_or_never(healthy: Healthy, answer: str, mend: 
     assert sampled.rates == [1.0 if answer == "right" else 0.0] * 12
     m = replace(healthy.measured, samples=sampled)
     found = only_red(judged(roomy, replace(m, lengths=replace(m.lengths, positions=None) if m.lengths else None)))
-    assert found.name == "dead groups" and mend in found.mend
+    assert found.name == "dead groups" and suggestion in found.suggestion
 
 
 # Faults in the recipe

@@ -12,7 +12,7 @@ from rich.console import Console
 from everystep.core import recipe as recipes
 from everystep.core.recipe import Recipe
 from everystep.evaluate.stats import mcnemar
-from everystep.forecast import budget, rules, sanity
+from everystep.forecast import hours, rules
 from everystep.forecast.findings import Finding, Findings, Light, amber, green, red
 from everystep.forecast.measured import (
     Agreement,
@@ -124,11 +124,11 @@ def test_histogram_and_quantile() -> None:
 def test_the_smallest_difference_is_seen_four_times_in_five(n: int) -> None:
     """Stages that differ by it, simulated, against the exact McNemar test; half of it is seen far less
     often."""
-    d = sanity.smallest_difference(n)
+    d = rules.smallest_difference(n)
     random = np.random.default_rng(n)
     seen = []
     for gain in (d, d / 2):
-        share = max(sanity.CHANGING, gain)
+        share = max(rules.CHANGING, gain)
         draws = random.multinomial(n, [(share + gain) / 2, (share - gain) / 2, 1 - share], 400)
         seen.append(sum(mcnemar(int(g), int(lost)) < 0.05 for g, lost, _ in draws) / 400)
     assert 0.65 <= seen[0] <= 0.9 and seen[1] < 0.45
@@ -139,7 +139,7 @@ def test_the_smallest_difference_is_seen_four_times_in_five(n: int) -> None:
 
 def test_a_finding_has_a_mend_unless_it_is_green() -> None:
     for light, mend in ((G, "do something"), (A, ""), (R, "")):
-        with pytest.raises(ValueError, match="mend"):
+        with pytest.raises(ValueError, match="suggestion"):
             Finding("x", light, "1", mend)
     found = Findings((green("a", "1"), amber("b", "2", "look"), red("c", "3", "stop")), "sft", "1 x cpu", 1.0)
     assert found.light is R and [f.name for f in found.red] == ["c"]
@@ -148,7 +148,7 @@ def test_a_finding_has_a_mend_unless_it_is_green() -> None:
         "name": "b",
         "light": "amber",
         "measured": "2",
-        "mend": "look",
+        "suggestion": "look",
         "figures": {},
     }
 
@@ -162,7 +162,7 @@ def test_the_table_needs_no_colour_and_no_more_than_80_columns() -> None:
     text = captured.get()
     assert "✓ green" in text and "! amber" in text and "✗ red" in text and "→ stop" in text
     assert "\x1b" not in text and max(map(len, text.splitlines())) <= 80
-    assert summary(found).startswith("✗ red: 1 of 3 must be mended first (c)")
+    assert summary(found).startswith("✗ red: 1 of 3 must be corrected first (c)")
     assert "nothing stops the run; 1 of 2" in summary(Findings(found.found[:2]))
     assert "all 1 are green" in summary(Findings(found.found[:1]))
 
@@ -255,41 +255,41 @@ ROWS: list[tuple[str, Finding, Light]] = [
     ("too few positions", rules.prompt_length(replace(LENGTHS, positions=180), {}, 100, 96, 128), R),
     ("dropped for length", rules.prompt_length(LENGTHS, {"prompt too long (x)": 2}, 100, 96, 128), A),
     ("kept, but long", rules.prompt_length(LENGTHS, {}, 100, 48, 128), A),
-    ("rates", sanity.learning_rates(recipe()), G),
-    ("a high rate", sanity.learning_rates(recipe(("grpo.learning_rate", 0.01))), A),
-    ("a mad rate", sanity.learning_rates(recipe(("grpo.learning_rate", 0.1))), R),
-    ("a tiny rate", sanity.learning_rates(recipe(("sft.learning_rate", 1e-10))), R),
-    ("beta", sanity.beta(recipe()), G),
-    ("no beta", sanity.beta(recipe(("grpo.beta", 0.0))), G),
-    ("a strong beta", sanity.beta(recipe(("grpo.beta", 1.0))), A),
-    ("a mad beta", sanity.beta(recipe(("grpo.beta", 10.0))), R),
-    ("batches", sanity.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 4))), G),
-    ("uneven batches", sanity.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 5))), R),
-    ("small batches", sanity.batches(recipe(("grpo.prompts", 4), ("grpo.group", 2))), A),
-    ("data enough", sanity.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 4000), G),
-    ("seen again", sanity.amount(recipe(("grpo.steps", 11), ("grpo.prompts", 10)), 100, 4000), A),
-    ("by heart", sanity.amount(recipe(("grpo.steps", 101), ("grpo.prompts", 10)), 100, 4000), R),
-    ("few traces", sanity.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3599), A),
-    ("traces enough", sanity.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3600), G),
-    ("600 tests", sanity.evaluation_size(600), G),
-    ("100 tests", sanity.evaluation_size(100), A),
-    ("20 tests", sanity.evaluation_size(20), R),
-    ("one chip", budget.chips(1, 1), G),
-    ("idle chips", budget.chips(1, 8), A),
-    ("eight chips on one", budget.chips(8, 1), R),
-    ("memory", budget.memory(Memory(2, 10, 0.5), None), G),
-    ("memory, longer rows", budget.memory(Memory(5, 10, 0.5), None), A),
-    ("memory full", budget.memory(Memory(98, 100, 1.0), None), R),
-    ("no room", budget.memory(None, "grpo"), R),
-    ("on a device", budget.memory(None, None), G),
+    ("rates", rules.learning_rates(recipe()), G),
+    ("a high rate", rules.learning_rates(recipe(("grpo.learning_rate", 0.01))), A),
+    ("a mad rate", rules.learning_rates(recipe(("grpo.learning_rate", 0.1))), R),
+    ("a tiny rate", rules.learning_rates(recipe(("sft.learning_rate", 1e-10))), R),
+    ("beta", rules.beta(recipe()), G),
+    ("no beta", rules.beta(recipe(("grpo.beta", 0.0))), G),
+    ("a strong beta", rules.beta(recipe(("grpo.beta", 1.0))), A),
+    ("a mad beta", rules.beta(recipe(("grpo.beta", 10.0))), R),
+    ("batches", rules.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 4))), G),
+    ("uneven batches", rules.batches(recipe(("grpo.prompts", 16), ("grpo.micro_prompts", 5))), R),
+    ("small batches", rules.batches(recipe(("grpo.prompts", 4), ("grpo.group", 2))), A),
+    ("data enough", rules.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 4000), G),
+    ("seen again", rules.amount(recipe(("grpo.steps", 11), ("grpo.prompts", 10)), 100, 4000), A),
+    ("by heart", rules.amount(recipe(("grpo.steps", 101), ("grpo.prompts", 10)), 100, 4000), R),
+    ("few traces", rules.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3599), A),
+    ("traces enough", rules.amount(recipe(("grpo.steps", 10), ("grpo.prompts", 10)), 100, 3600), G),
+    ("600 tests", rules.evaluation_size(600), G),
+    ("100 tests", rules.evaluation_size(100), A),
+    ("20 tests", rules.evaluation_size(20), R),
+    ("one chip", rules.chips(1, 1), G),
+    ("idle chips", rules.chips(1, 8), A),
+    ("eight chips on one", rules.chips(8, 1), R),
+    ("memory", rules.memory(Memory(2, 10, 0.5), None), G),
+    ("memory, longer rows", rules.memory(Memory(5, 10, 0.5), None), A),
+    ("memory full", rules.memory(Memory(98, 100, 1.0), None), R),
+    ("no room", rules.memory(None, "grpo"), R),
+    ("on a device", rules.memory(None, None), G),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("finding", "light"), [r[1:] for r in ROWS], ids=[r[0] for r in ROWS])
 def test_every_threshold_from_both_sides(finding: Finding, light: Light) -> None:
     assert finding.light is light, finding.measured
-    assert "\n" not in finding.measured and "\n" not in finding.mend
-    assert len(finding.mend) <= 110
+    assert "\n" not in finding.measured and "\n" not in finding.suggestion
+    assert len(finding.suggestion) <= 110
 
 
 PACE = Pace(0.01, 1.0, Steps(10.0, 1.0), Steps(20.0, 4.0))
@@ -297,9 +297,20 @@ COUNTS = {"train": 1000, "sft": 320, "dev": 128, "test": 300}
 NEED = recipe(("hours", 1.0), ("grpo.steps", 100), ("grpo.eval_every", 50))
 
 
-def needed(pace: Pace, samples_: Samples | None, rounds: int = 0, done: frozenset[str] = frozenset()) -> float:
-    found = budget.hours(pace, samples_, NEED, COUNTS, [100] * 9, 30.0, done, rounds, 100)
-    return 3600 * found.figures["needed"]
+def judged(
+    pace: Pace,
+    samples_: Samples,
+    given: Recipe,
+    rounds: int = 0,
+    done: frozenset[str] = frozenset(),
+    gold: tuple[int, ...] = (100,),
+) -> Finding:
+    seconds, _ = hours.measured(pace, samples_, given, gold, 30.0, rounds)
+    return hours.hours(hours.stages(given, COUNTS, 100, seconds, done), given)
+
+
+def needed(pace: Pace, samples_: Samples, rounds: int = 0, done: frozenset[str] = frozenset()) -> float:
+    return 3600 * judged(pace, samples_, NEED, rounds, done).figures["needed"]
 
 
 def test_hours_are_the_sum_of_what_is_left() -> None:
@@ -316,38 +327,47 @@ def test_hours_are_the_sum_of_what_is_left() -> None:
 def test_traces_that_the_model_makes_itself_take_their_time() -> None:
     own = recipe(("hours", 1.0), ("sft.data", "self"), ("sft.self_made", {"samples": 4, "probe": 50}))
     for done, seconds in ((frozenset[str](), (4 * 320 + 3 * 50) * 0.01), (frozenset({"self"}), 0.0)):
-        figures = budget.hours(PACE, HALF, own, COUNTS, [100], 30.0, done, 0, 100).figures
-        assert 60 * figures.get("self_minutes", 0.0) == pytest.approx(seconds)
+        minutes = judged(PACE, HALF, own, done=done).figures["minutes"]
+        assert 60 * minutes.get("self-made data", 0.0) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("hours", "light"), [(0.01, R), (0.16, A), (1.0, G)])
-def test_hours_needed_against_hours_given(hours: float, light: Light) -> None:
-    found = budget.hours(
-        PACE, HALF, recipe(("hours", hours), ("grpo.steps", 100)), COUNTS, [50], 30.0, frozenset(), 0, 100
-    )
+@pytest.mark.parametrize(("given", "light"), [(0.01, R), (0.16, A), (1.0, G)])
+def test_hours_needed_against_hours_given(given: float, light: Light) -> None:
+    """A tenth of them, or ten minutes, is kept free at the end of a session."""
+    wanted = recipe(("hours", given), ("grpo.steps", 100), ("grpo.eval_every", 50))
+    found = judged(PACE, HALF, wanted, gold=(50,))
     assert found.light is light and found.figures["needed"] == pytest.approx(0.16, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.7, 0.9, 1.1, 1.3])
+def test_plan_and_preflight_judge_hours_alike(share: float) -> None:
+    """The same seconds have the same light, counted or measured; beyond the hours the steps that fit are named."""
+    spent = [hours.Stage("evaluate base", 100.0, ""), hours.Stage("grpo", 3_000 * share - 100, "")]
+    found = hours.hours(spent, NEED)  # one hour, of which ten minutes are kept free
+    assert found.light is {0.7: G, 0.9: A, 1.1: A, 1.3: R}[share]
+    assert ("grpo.steps=" in found.suggestion) == (share > 1)
 
 
 def test_disk_counts_what_is_kept() -> None:
     stored = Storage(base=4_000_000, values=100_000, itemsize=2, record=1000.0, task=400.0, free=10**12)
     how = recipe(("checkpoint.keep", 2), ("grpo.steps", 100), ("grpo.prompts", 16), ("grpo.group", 8))
-    found = budget.disk(stored, how, COUNTS, 100)
+    found = rules.disk(stored, how, COUNTS, 100)
     assert found.light is G
     # adapter 0.2 MB and 1.2 MB of masters and moments, three files at most; GRPO's holds the best adapter too
     assert found.figures["checkpoints"] == 3 * (1_400_000 + 1_600_000)
     assert found.figures["records"] == 1000 * 100 * 128 and found.figures["evaluations"] == 6 * 1000 * 300
     assert found.figures["export"] == 4_400_000
     kept = how.model_copy(update={"checkpoint": how.checkpoint.model_copy(update={"keep_every": 10})})
-    assert budget.disk(stored, kept, COUNTS, 100).figures["checkpoints"] == 13 * 3_000_000
+    assert rules.disk(stored, kept, COUNTS, 100).figures["checkpoints"] == 13 * 3_000_000
     need = int(found.figures["needed"])
-    assert budget.disk(replace(stored, free=need - 1), how, COUNTS, 100).light is R
-    assert budget.disk(replace(stored, free=need + 1), how, COUNTS, 100).light is A
-    assert budget.disk(replace(stored, free=2 * need + 2), how, COUNTS, 100).light is G
+    assert rules.disk(replace(stored, free=need - 1), how, COUNTS, 100).light is R
+    assert rules.disk(replace(stored, free=need + 1), how, COUNTS, 100).light is A
+    assert rules.disk(replace(stored, free=2 * need + 2), how, COUNTS, 100).light is G
 
 
 def test_the_limit_that_is_asked_for_holds_the_gold_and_the_completions() -> None:
     found = rules.completion_length(LENGTHS, samples(ended=[120] * 9), 32, 128)
-    assert found.figures["asks"] == 144 and "144" in found.mend  # 1.1 x 120, up to a multiple of 16
+    assert found.figures["asks"] == 144 and "144" in found.suggestion  # 1.1 x 120, up to a multiple of 16
     assert found.figures["gold_over"] == {"grpo.max_tokens": 1.0, "evaluate.max_tokens": 0.0}
 
 

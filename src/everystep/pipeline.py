@@ -11,10 +11,12 @@ import hashlib
 import itertools
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 from everystep.core.files import append_jsonl, read_json, write_bytes, write_json, write_jsonl
+from everystep.core.interrupt import droppable
 from everystep.core.provenance import provenance
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import Record, read_records, record, task_row
@@ -26,6 +28,7 @@ from everystep.data.prepare import prepare as prepare_data
 from everystep.evaluate.harness import gold_bound, paired, require_gold, summarise
 from everystep.evaluate.table import stage_table
 from everystep.forecast.preflight import preflight
+from everystep.model.hosts import alone
 from everystep.model.io.load import device, load, save
 from everystep.model.tiny import fresh, tiny_config
 from everystep.model.tokenizer import load_tokenizer, train_tokenizer
@@ -78,13 +81,15 @@ def look_ahead(recipe: Recipe, run: Run, session: Session, screen: Screen) -> No
     if recipe.model.name == "tiny" or run.done("preflight") or run.done("data"):
         return
     screen.stage("preflight")
-    found = preflight(recipe, run, screen.say)
+    # Several processes must stop together, and leave between the stages.
+    with droppable(session.stop, "preflight") if alone() else nullcontext():
+        found = preflight(recipe, run, screen)
     screen.table(preflight_table(found, f"preflight of {recipe.name}"))
     if found.red and "preflight" not in session.accept:
         first = found.red[0]
         raise ValueError(
             f"preflight: {len(found.red)} of {len(found.found)} checks are red; first {first.name}: "
-            f"{first.measured}; {first.mend} (or go on all the same with --accept preflight)"
+            f"{first.measured}; {first.suggestion} (or go on all the same with --accept preflight)"
         )
     run.mark_done("preflight", {"minutes": found.minutes, "light": found.light})
 

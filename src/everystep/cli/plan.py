@@ -21,7 +21,7 @@ def plan(
 ) -> None:
     """Foretell a run on a device that need not be there: memory of each step, hours of each stage.
 
-    Nothing is downloaded. Exit code 2: something does not fit; what would mend it is said.
+    Nothing is downloaded. Exit code 2: something does not fit; what would help is said.
     """
     from everystep.core.recipe import load
     from everystep.core.run import read_run

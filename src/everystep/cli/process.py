@@ -13,6 +13,7 @@ from functools import cache
 from types import FrameType
 
 from everystep.core.files import cache_folder
+from everystep.core.interrupt import STOPPED as STOPPED
 
 GONE = (
     "another process of this run has ended; end the rest and start all of them again with the same commands, "
@@ -20,7 +21,6 @@ GONE = (
 )
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
 WAS_INTERRUPTED = "everystep: interrupted; the same command again resumes"
-STOPPED = 75  # the exit code of a run that was left in good order; the system's "try again later"
 
 
 def set_up_streams() -> None:
@@ -68,17 +68,28 @@ def one_of_several() -> bool:
 
 def asked_to_stop() -> Callable[[], str | None]:
     """From now on SIGTERM and SIGINT are requests: what this returns gives the first one's name, or None. A
-    second SIGINT interrupts at once."""
-    asked: list[str] = []
+    second SIGINT interrupts at once. A thread listens too, since Python's own handlers wait for as long as a
+    compilation takes."""
+    asked: list[int] = []
+    handled: list[int] = []
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
+        if handled and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.append(f"asked to stop ({signal.Signals(number).name})")
+        handled.append(number)
+        asked.append(number)
+
+    def listen() -> None:
+        while True:
+            asked.extend(n for n in os.read(heard, 16) if n in (signal.SIGTERM, signal.SIGINT))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
-    return lambda: asked[0] if asked else None
+    threading.Thread(target=listen, daemon=True).start()
+    return lambda: f"asked to stop ({signal.Signals(asked[0]).name})" if asked else None
 
 
 @cache

@@ -78,13 +78,13 @@ def train(
         opened = held.enter_context(open_run(where, recipe, file.read_text(encoding="utf-8"), names))
         set_up_jax()
         from everystep.core.clock import Deadline
+        from everystep.core.sizes import reserved_minutes
         from everystep.pipeline import pretrain, run_all
         from everystep.show.screen import Screen
         from everystep.train.session import Session
 
         keep_imports()
-        # A tenth of the time, but no more than ten minutes, is kept for what follows training.
-        deadline = Deadline(now(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
+        deadline = Deadline(now(), recipe.hours, reserved_minutes(recipe.hours))
         session = Session(deadline, stop, now, names, first)
         screen = Screen(quiet=quiet or not first)
         command = ["everystep", verb, str(file), *(overrides or ())]

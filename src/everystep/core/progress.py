@@ -4,7 +4,7 @@
 methods will do.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 
@@ -29,3 +29,26 @@ class Progress(Protocol):
     def progress(self, label: str, total: int | None = None, done: int = 0) -> AbstractContextManager[Advance]:
         """A context whose value is called as things are done: `done` of `total` are already; None: unknown."""
         ...
+
+
+def ignore(n: int = 1, note: str = "") -> None:
+    """Progress that nobody looks at."""
+
+
+class _Silent:
+    """Shows nothing."""
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def table(self, table: Any, /) -> None:
+        pass
+
+    def progress(self, label: str, total: int | None = None, done: int = 0) -> AbstractContextManager[Advance]:
+        return nullcontext(ignore)
+
+
+SILENT: Progress = _Silent()

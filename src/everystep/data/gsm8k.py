@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from everystep.core.types import Kind, Task, task_id
-from everystep.data.jsonl import read_rows, text_of
+from everystep.data.jsonl import hub_rows, read_rows, text_of
 
 HUB = "openai/gsm8k"
 
@@ -24,7 +24,10 @@ def load(path: str | None) -> list[Task]:
     Raises ValueError, one line, for files that cannot be read and for a hub that cannot be reached.
     """
     if path is None:
-        return _from_hub()
+        return [
+            task_of(row, where, split)
+            for split, where, row in hub_rows("gsm8k", HUB, "main", "a folder with train.jsonl and test.jsonl")
+        ]
     place = Path(path)
     if place.is_dir():
         files = {split: place / f"{split}.jsonl" for split in ("train", "test")}
@@ -56,20 +59,3 @@ def task_of(row: dict[str, Any], where: str, split: str) -> Task:
         split=split,
         solution=tuple(line for line in lines if line) or None,
     )
-
-
-def _from_hub() -> list[Task]:
-    from datasets import load_dataset  # takes seconds to import, and most runs have files
-
-    try:
-        data = load_dataset(HUB, "main")
-    except Exception as error:  # the hub's client raises many kinds; every one of them means the same here
-        raise ValueError(
-            f"data.gsm8k: {HUB} cannot be had from the hub ({type(error).__name__}); "
-            "set data.gsm8k.path to a folder with train.jsonl and test.jsonl"
-        ) from error
-    return [
-        task_of(dict(row), f"{HUB}/{split}:{i}", split)
-        for split in ("train", "test")
-        for i, row in enumerate(data[split], 1)
-    ]

@@ -65,6 +65,24 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, row
 
 
+def hub_rows(source: str, hub: str, subset: str | None, instead: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The rows of a data set on the hub, in the order of its splits, each with its split and its place.
+
+    Raises ValueError, one line, where the hub cannot be reached; `instead` is what `path` may name.
+    """
+    from datasets import load_dataset  # takes seconds to import, and most runs have files
+
+    try:
+        data = load_dataset(hub, subset)
+    except Exception as error:  # the hub's client raises many kinds; every one of them means the same here
+        raise ValueError(
+            f"data.{source}: {hub} cannot be had from the hub ({type(error).__name__}); "
+            f"set data.{source}.path to {instead}"
+        ) from error
+    for split in sorted(data, key=lambda name: name != "train"):
+        yield from ((split, f"{hub}/{split}:{i}", dict(row)) for i, row in enumerate(data[split], 1))
+
+
 def text_of(value: Any, key: str, where: str) -> str:
     """A row's value as text without surrounding white space. Raises ValueError for what is not text, is
     empty, is longer than LONGEST, or holds control characters or half a surrogate pair.
@@ -84,12 +102,14 @@ def text_of(value: Any, key: str, where: str) -> str:
     return text
 
 
-def load(path: str | Path) -> list[Task]:
+def load(path: str | Path | None) -> list[Task]:
     """The tasks of a file, in its order; a row without "split" gets the split "" (see `data.sources`).
 
     The kind, where not given, is read off the answer. Raises ValueError, with file and line, for the first
     row that cannot be read.
     """
+    if path is None:
+        raise ValueError('data.jsonl.path is not set; name a file of rows {"prompt", "reasoning", "answer"}')
     tasks: list[Task] = []
     ids: dict[str, str] = {}
     for where, row in read_rows(path):

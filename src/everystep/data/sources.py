@@ -22,29 +22,17 @@ def from_worked(settings: WorkedSource, split: str, seed: int) -> list[Task]:
     return worked.tasks(split, n, seed, names=settings.generators, levels=settings.levels)
 
 
-def from_gsm8k(settings: FileSource, split: str, seed: int) -> list[Task]:
-    """GSM8K; see `share_out` for the splits. The seed changes nothing: the rows are what they are."""
-    return share_out(gsm8k.load(settings.path), settings, split)
-
-
-def from_svamp(settings: FileSource, split: str, seed: int) -> list[Task]:
-    """SVAMP; see `share_out` for the splits. The seed changes nothing: the rows are what they are."""
-    return share_out(svamp.load(settings.path), settings, split)
-
-
-def from_jsonl(settings: FileSource, split: str, seed: int) -> list[Task]:
-    """A file of the user's own; see `share_out` for the splits. The seed changes nothing."""
-    if settings.path is None:
-        raise ValueError('data.jsonl.path is not set; name a file of rows {"prompt", "reasoning", "answer"}')
-    return share_out(jsonl.load(settings.path), settings, split)
+def _rows_of(load: Callable[[str | None], list[Task]]) -> "Source":
+    """The source that shares out what `load` reads from a path. The seed changes nothing: rows are what they are."""
+    return lambda settings, split, seed: share_out(load(settings.path), settings, split)
 
 
 Source = Callable[[Any, str, int], list[Task]]
 SOURCES: Mapping[str, Source] = {
     "worked": from_worked,
-    "gsm8k": from_gsm8k,
-    "svamp": from_svamp,
-    "jsonl": from_jsonl,
+    "gsm8k": _rows_of(gsm8k.load),
+    "svamp": _rows_of(svamp.load),
+    "jsonl": _rows_of(jsonl.load),
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from everystep.core.types import Kind, Task, task_id
-from everystep.data.jsonl import text_of
+from everystep.data.jsonl import hub_rows, text_of
 
 HUB = "ChilleD/SVAMP"
 
@@ -29,7 +29,7 @@ def load(path: str | None) -> list[Task]:
     file:row) and for a hub that cannot be reached.
     """
     if path is None:
-        return _from_hub()
+        return [task_of(row, where) for _, where, row in hub_rows("svamp", HUB, None, "the file SVAMP.json")]
     place = Path(path)
     file = place / "SVAMP.json" if place.is_dir() else place
     try:
@@ -156,16 +156,3 @@ def _joined(body: str, question: str) -> str:
         begins = first.lower() if first in ("How", "What", "Which", "Did", "Does", "Are", "Is") else first
         return f"{body}, {begins}{question[len(first) :]}"
     return f"{body}. {question}"
-
-
-def _from_hub() -> list[Task]:
-    from datasets import load_dataset  # takes seconds to import, and most runs have files
-
-    try:
-        data = load_dataset(HUB)
-    except Exception as error:  # the hub's client raises many kinds; every one of them means the same here
-        raise ValueError(
-            f"data.svamp: {HUB} cannot be had from the hub ({type(error).__name__}); "
-            "set data.svamp.path to the file SVAMP.json"
-        ) from error
-    return [task_of(dict(row), f"{HUB}/{split}:row {i}") for split in data for i, row in enumerate(data[split], 1)]

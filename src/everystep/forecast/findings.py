@@ -1,11 +1,11 @@
-"""What preflight says: findings, each green, amber or red, with what was measured and how to mend it.
+"""What preflight says: findings, each green, amber or red, with what was measured and what to do.
 
-Only the types are here. What is measured is in `measure.py` and `texts.py`, what is made of it in `rules.py`,
-`budget.py` and `sanity.py`.
+Only the types are here. What is measured is in `measure.py` and `texts.py`, what is made of it in `rules.py`
+and `hours.py`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -20,18 +20,18 @@ class Light(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was measured in one line, and for amber and red its mend in one line. `figures` are the
+    """One check: what was measured in one line, and for amber and red a suggestion in one line. `figures` are the
     measured numbers by name, as plain values."""
 
     name: str
     light: Light
     measured: str
-    mend: str = ""
+    suggestion: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.light is Light.GREEN) == bool(self.mend):
-            raise ValueError(f"finding {self.name!r} is {self.light.value} and its mend is {self.mend!r}")
+        if (self.light is Light.GREEN) == bool(self.suggestion):
+            raise ValueError(f"finding {self.name!r} is {self.light.value} and a suggestion is {self.suggestion!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Findings:
     def light(self) -> Light:
         """The worst light of all.
 
-        >>> Findings((Finding("a", Light.AMBER, "1", "mend it"), Finding("b", Light.GREEN, "2"))).light.value
+        >>> Findings((Finding("a", Light.AMBER, "1", "do this"), Finding("b", Light.GREEN, "2"))).light.value
         'amber'
         """
         lights = [f.light for f in self.found]
@@ -61,22 +61,8 @@ class Findings:
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values for JSON."""
-        return {
-            "light": self.light.value,
-            "stage": self.stage,
-            "device": self.device,
-            "minutes": self.minutes,
-            "findings": [
-                {
-                    "name": f.name,
-                    "light": f.light.value,
-                    "measured": f.measured,
-                    "mend": f.mend,
-                    "figures": dict(f.figures),
-                }
-                for f in self.found
-            ],
-        }
+        told = {"light": self.light.value, "stage": self.stage, "device": self.device, "minutes": self.minutes}
+        return told | {"findings": [asdict(f) | {"light": f.light.value} for f in self.found]}
 
 
 def green(name: str, measured: str, figures: Mapping[str, Any] | None = None) -> Finding:
@@ -84,11 +70,11 @@ def green(name: str, measured: str, figures: Mapping[str, Any] | None = None) ->
     return Finding(name, Light.GREEN, measured, figures=figures or {})
 
 
-def amber(name: str, measured: str, mend: str, figures: Mapping[str, Any] | None = None) -> Finding:
+def amber(name: str, measured: str, suggestion: str, figures: Mapping[str, Any] | None = None) -> Finding:
     """A finding to look at."""
-    return Finding(name, Light.AMBER, measured, mend, figures or {})
+    return Finding(name, Light.AMBER, measured, suggestion, figures or {})
 
 
-def red(name: str, measured: str, mend: str, figures: Mapping[str, Any] | None = None) -> Finding:
+def red(name: str, measured: str, suggestion: str, figures: Mapping[str, Any] | None = None) -> Finding:
     """A finding that stops the run."""
-    return Finding(name, Light.RED, measured, mend, figures or {})
+    return Finding(name, Light.RED, measured, suggestion, figures or {})

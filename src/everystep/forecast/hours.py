@@ -1,17 +1,25 @@
-"""How the hours are spent, stage by stage: counted work over a device's rates, and a few stated seconds.
+"""How long a run takes, stage by stage, and whether its hours suffice: one answer for plan and preflight.
 
-What is stated and not counted is named in `STATED`, so that whoever reads a plan can judge it.
+`stages` lays out the run. What its parts take is `Seconds`: counted work over a device's rates (`counted`), or
+measured on this machine (`measured`). What is stated and not counted is named in `STATED`.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from everystep.core.recipe import Recipe
+from everystep.core.run import stages_of
+from everystep.core.sizes import DEV_TASKS, bucket, padded, reserved_minutes
 from everystep.forecast.devices import EFFICIENCY
+from everystep.forecast.findings import Finding, amber, green, red
 from everystep.forecast.lengths import Lengths
-from everystep.forecast.programs import DEV, micro, prompt_tokens, sharing
-from everystep.forecast.work import Machine, bucket, padded
+from everystep.forecast.measured import Pace, Samples
+from everystep.forecast.programs import micro, prompt_tokens, sharing
+from everystep.forecast.rates import dead_share, refill_draws
+from everystep.forecast.work import Machine
 
+TOO_LONG, TIGHT = 1.2, 0.8  # time needed over time given
 # Rows of the public test and training sets, where a recipe does not cap them.
 _ROWS = {"gsm8k": (1_319, 7_473), "svamp": (300, 700)}
 _UNKNOWN = 1_000  # rows of a file that is not looked into
@@ -36,7 +44,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Step:
     """Seconds of one GRPO step, by phase."""
 
     rollout: float
@@ -45,95 +53,178 @@ class Pace:
     host: float
 
     @property
-    def step(self) -> float:
+    def total(self) -> float:
         return self.rollout + self.reference + self.update + self.host
 
 
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """What the parts of a run take. `data`: with loading and the report; `evaluate`: so many tasks; `draw`: so
+    many completions for each of so many questions, for self-made data; `sft`: the first step and a further
+    one, `grpo_first`: GRPO's first beyond `grpo` (None: the stage is done); `compiling`: what first steps do
+    not hold."""
+
+    data: float
+    evaluate: Callable[[int], float]
+    draw: Callable[[int, int], float]
+    sft: tuple[float, float] | None
+    grpo: Step | None
+    grpo_first: float = 0.0
+    compiling: tuple[float, str] = (0.0, "")
+
+
 def stages(
-    recipe: Recipe, machine: Machine, stock: Lengths, trained: Lengths, written: Lengths
-) -> tuple[list[Stage], Pace]:
-    """The stages in their order, and the pace of GRPO. Lengths of completions: `stock` in self-made data,
-    `trained` in GRPO, `written` in evaluations."""
-    length, how, sft = prompt_tokens(recipe), recipe.grpo, recipe.sft
-    reach = EFFICIENCY[machine.device.family]
-    counts, out = tasks(recipe), [Stage("data, loading, report", reach.fixed, "assumed")]
-
-    def evaluation(count: int) -> float:
-        batch = min(recipe.evaluate.batch, count)
-        each = machine.decoding(batch, 1, length, recipe.evaluate.max_tokens, written)
-        return math.ceil(count / batch) * each + count * _GRADING
-
-    out.append(Stage("evaluate base", evaluation(counts["test"]), f"{counts['test']} tasks"))
-    if how.start == "sft":
-        traces = min(sft.traces, counts["train"])
-        if sft.data == "self":
-            own = sft.self_made
-            asked, probe = min(own.tasks, counts["train"]), min(own.probe, counts["train"])
-            batches = math.ceil(asked / own.batch)
-            seconds = batches * machine.decoding(own.batch, own.samples, length, own.max_tokens, stock)
+    recipe: Recipe, counts: Mapping[str, int], sft_steps: int, seconds: Seconds, done: frozenset[str] = frozenset()
+) -> list[Stage]:
+    """The stages that are left, in their order. `counts`: tasks by set ("sft", "dev", "test"); `done`: "data",
+    "self", "sft", "grpo", "evaluate STAGE"."""
+    config, own, out = recipe.grpo, recipe.sft.self_made, list[Stage]()
+    if "data" not in done:
+        out.append(Stage("data, loading, report", seconds.data, "assumed" if seconds.compiling[1] else "measured"))
+    for stage in stages_of(recipe):
+        if stage == "sft" and recipe.sft.data == "self" and not {"self", "sft", "grpo"} & done:
+            asked, probed = min(own.tasks, counts["sft"]), min(own.probe, counts["sft"])
+            spent = seconds.draw(asked, own.samples)
             if len(own.prompts) > 1:
-                seconds += len(own.prompts) * machine.decoding(probe, 1, length, own.max_tokens, stock)
-            seconds += asked * own.samples * _GRADING
-            traces = min(traces, math.ceil(asked * min(own.per_task, own.samples * _SOUND)))
-            out.append(Stage("self-made data", seconds, f"{asked} questions x {own.samples}"))
-        steps = max(1, math.ceil(traces * sft.epochs / (sft.batch * sft.accumulate)))
-        # Rows of similar length lie side by side: a batch is hardly longer than its mean.
-        mean = padded(length + 1.2 * trained.mean)
-        each = sft.accumulate * machine.update(sft.batch, 0, 0, mean) + _BESIDE
-        out.append(Stage("sft", steps * each, f"{steps} steps of {sft.batch * sft.accumulate} traces"))
-        out.append(Stage("evaluate sft", evaluation(counts["test"]), f"{counts['test']} tasks"))
-    pace = _pace(recipe, machine, trained)
-    out.append(Stage("grpo", how.steps * pace.step, f"{how.steps} steps of {pace.step:.1f} s"))
-    looks = math.ceil(how.steps / how.eval_every)
-    dev = min(DEV, counts["dev"])
-    if dev:
-        out.append(Stage("looks at dev", looks * evaluation(dev), f"{looks} x {dev} tasks"))
-    out.append(Stage("evaluate grpo", evaluation(counts["test"]), f"{counts['test']} tasks"))
-    shapes = _shapes(recipe)
-    out.append(Stage("compiling", shapes * reach.compile, f"{shapes} shapes, {reach.compile:g} s each, once"))
-    return out, pace
+                spent += len(own.prompts) * seconds.draw(probed, 1)
+            out.append(Stage("self-made data", spent, f"{asked} questions x {own.samples}"))
+        if stage == "sft" and seconds.sft is not None:
+            first, each = seconds.sft
+            what = f"{sft_steps} steps of {recipe.sft.batch * recipe.sft.accumulate} traces"
+            out.append(Stage("sft", first + sft_steps * each, what))
+        if stage == "grpo" and seconds.grpo is not None:
+            each = seconds.grpo.total
+            what = f"{config.steps} steps of {each:.1f} s"
+            out.append(Stage("grpo", seconds.grpo_first + config.steps * each, what))
+            looks, dev = math.ceil(config.steps / config.eval_every), min(DEV_TASKS, counts["dev"])
+            if dev:
+                out.append(Stage("looks at dev", looks * seconds.evaluate(dev), f"{looks} x {dev} tasks"))
+        if f"evaluate {stage}" not in done:
+            out.append(Stage(f"evaluate {stage}", seconds.evaluate(counts["test"]), f"{counts['test']} tasks"))
+    if seconds.compiling[1]:
+        out.append(Stage("compiling", *seconds.compiling))
+    return out
 
 
-def _pace(recipe: Recipe, machine: Machine, trained: Lengths) -> Pace:
-    how, length = recipe.grpo, prompt_tokens(recipe)
-    # For refills half as many again as are dead, drawn along with the step's own.
-    prompts = how.prompts + (math.ceil(1.5 * _DEAD * how.prompts) if how.refill else 0)
-    rollout, drawn = (
-        machine.decoding(prompts, how.group, length, how.max_tokens, trained),
-        prompts / how.prompts,
+def hours(spent: Sequence[Stage], recipe: Recipe, beside: Mapping[str, float] | None = None, note: str = "") -> Finding:
+    """Do the stages fit the recipe's hours, less what a session keeps free at its end? `beside`: further
+    figures; `note`: said at the end."""
+    need = math.fsum(s.seconds for s in spent)
+    given = recipe.hours * 3600 - 60 * reserved_minutes(recipe.hours)
+    share = need / given
+    figures = {"hours": recipe.hours, "needed": need / 3600, "minutes": {s.name: s.seconds / 60 for s in spent}}
+    each = ", ".join(f"{s.name} {_time(s.seconds)}" for s in spent if s.seconds > need / 50)
+    said = f"{_time(need)} of {_time(given)}: {each}{note}"
+    figures |= beside or {}
+    if share <= TIGHT:
+        return green("hours", said, figures)
+    trained = math.fsum(s.seconds for s in spent if s.name in ("grpo", "looks at dev"))
+    fit = steps_that_fit(recipe, need, trained, given) if trained else 0
+    fewer = f"grpo.steps={fit} fits the hours (a run shrinks its plan to that by itself)"
+    if share > TOO_LONG:
+        return red("hours", said, fewer if fit else "more hours: the rest of the run takes them all", figures)
+    suggestion = fewer if share > 1 and fit else "tight: the plan and its learning rate shrink if steps get slower"
+    return amber("hours", said, suggestion, figures)
+
+
+def measured(
+    pace: Pace, samples: Samples | None, recipe: Recipe, gold: Sequence[int], prepared: float, rounds: int
+) -> tuple[Seconds, float]:
+    """What was measured, and by how much it was stretched. `gold`: lengths of gold texts; `prepared`: seconds
+    that the data took; `rounds`: of refills.
+
+    A base that was measured before SFT writes other lengths than the policy that SFT leaves, so its times are
+    stretched to the mean length of the gold texts where that is more.
+    """
+    stretch = 1.0
+    if samples is not None and not samples.ready and gold:
+        stretch = max(1.0, math.fsum(gold) / len(gold) / max(1.0, math.fsum(samples.lengths) / len(samples.lengths)))
+    grpo = None
+    if pace.grpo is not None:
+        dead = dead_share(samples.kinds, recipe.grpo.group).value if samples is not None else 1.0
+        rollout = pace.rollout * (1 + refill_draws(dead, rounds))
+        grpo = Step(stretch * rollout, 0.0, stretch * (pace.grpo.each - pace.rollout), 0.0)
+    return Seconds(
+        prepared,
+        evaluate=lambda count: count * pace.sample * stretch,
+        draw=lambda questions, n: questions * n * pace.sample,
+        sft=(pace.sft.first, pace.sft.each) if pace.sft else None,
+        grpo=grpo,
+        grpo_first=pace.grpo.first if pace.grpo else 0.0,
+    ), stretch
+
+
+def counted(recipe: Recipe, machine: Machine, stock: Lengths, trained: Lengths, written: Lengths) -> Seconds:
+    """Counted work on a device. Lengths of completions: `stock` in self-made data, `trained` in GRPO,
+    `written` in evaluations."""
+    length, own, sft = prompt_tokens(recipe), recipe.sft.self_made, recipe.sft
+    reach, shapes = EFFICIENCY[machine.device.family], _shapes(recipe)
+
+    def decoding(count: int, batch: int, n: int, most: int, lengths: Lengths) -> float:
+        batch = min(batch, count)
+        each = machine.decoding(batch, n, length, most, lengths)
+        return math.ceil(count / batch) * each + count * n * _GRADING
+
+    # Rows of similar length lie side by side: a batch is hardly longer than its mean.
+    mean = padded(length + 1.2 * trained.mean)
+    return Seconds(
+        reach.fixed,
+        evaluate=lambda count: decoding(count, recipe.evaluate.batch, 1, recipe.evaluate.max_tokens, written),
+        draw=lambda questions, n: decoding(questions, own.batch, n, own.max_tokens, stock),
+        sft=(0.0, sft.accumulate * machine.update(sft.batch, 0, 0, mean) + _BESIDE),
+        grpo=_step(recipe, machine, trained),
+        compiling=(shapes * reach.compile, f"{shapes} shapes, {reach.compile:g} s each, once"),
     )
+
+
+def counted_sft_steps(recipe: Recipe, counts: Mapping[str, int]) -> int:
+    """How many steps SFT makes, where the share of self-made completions that become traces is assumed."""
+    sft, own = recipe.sft, recipe.sft.self_made
+    traces = min(sft.traces, counts["sft"])
+    if sft.data == "self":
+        asked = min(own.tasks, counts["sft"])
+        traces = min(traces, math.ceil(asked * min(own.per_task, own.samples * _SOUND)))
+    return max(1, math.ceil(traces * sft.epochs / (sft.batch * sft.accumulate)))
+
+
+def _step(recipe: Recipe, machine: Machine, trained: Lengths) -> Step:
+    config, length = recipe.grpo, prompt_tokens(recipe)
+    # For refills half as many again as are dead, drawn along with the step's own.
+    prompts = config.prompts + (math.ceil(1.5 * _DEAD * config.prompts) if config.refill else 0)
+    rollout = machine.decoding(prompts, config.group, length, config.max_tokens, trained)
     # Groups with short completions come first, so a micro-batch is as long as its own longest one.
-    prompts = micro(recipe)
-    micros = math.ceil(how.prompts / prompts)
-    rows = prompts * how.group
+    micros = math.ceil(config.prompts / micro(recipe))
+    rows = micro(recipe) * config.group
     computed = rows / sharing(recipe, machine.device.chips)
-    last = padded(min(how.max_tokens, trained.longest(rows)))
-    reference = micros * machine.passing(rows, computed, length, last) if how.beta else 0.0
-    update = micros * machine.update(rows, computed, length, last)
-    return Pace(rollout, reference, update, how.prompts * how.group * drawn * _GRADING + _BESIDE)
+    last = padded(min(config.max_tokens, trained.longest(rows)))
+    return Step(
+        rollout,
+        micros * machine.passing(rows, computed, length, last) if config.beta else 0.0,
+        micros * machine.update(rows, computed, length, last),
+        prompts * config.group * _GRADING + _BESIDE,
+    )
 
 
 def _shapes(recipe: Recipe) -> int:
     """How many shapes are compiled, at least: for each length of prompts that comes up, of which half are
     taken to, a prefill and a chunk for every number of rows; updates and references for every length."""
-    how, length = recipe.grpo, prompt_tokens(recipe)
-    lengths = max(1, length // 32 // 2)
+    config, lengths = recipe.grpo, max(1, prompt_tokens(recipe) // padded(1) // 2)
 
     def decoding(prompts: int, n: int) -> int:
-        return lengths * (1 + int(math.log2(bucket(prompts * n) // 16)) + 1)
+        return lengths * (1 + int(math.log2(bucket(prompts * n) // bucket(1))) + 1)
 
-    count = decoding(how.prompts, how.group) + decoding(recipe.evaluate.batch, 1)
-    count += (2 if how.beta else 1) * math.ceil(padded(how.max_tokens) / 32 / 2)
-    if how.start == "sft":
-        count += max(1, padded(recipe.data.max_trace_tokens) // 32 // 2)
+    count = decoding(config.prompts, config.group) + decoding(recipe.evaluate.batch, 1)
+    count += (2 if config.beta else 1) * math.ceil(padded(config.max_tokens) / padded(1) / 2)
+    if config.start == "sft":
+        count += max(1, padded(recipe.data.max_trace_tokens) // padded(1) // 2)
         if recipe.sft.data == "self":
             count += decoding(recipe.sft.self_made.batch, recipe.sft.self_made.samples)
     return count
 
 
 def tasks(recipe: Recipe) -> dict[str, int]:
-    """How many tasks the recipe's sources have: "train", "dev", "test"; of files that are not looked into, as
-    many as the recipe takes at most."""
+    """How many tasks the recipe's sources have: "train", "sft", "dev", "test"; of files that are not looked
+    into, as many as the recipe takes at most."""
     out = {"train": 0, "dev": 0, "test": 0}
     for name in ("worked", "gsm8k", "svamp", "jsonl"):
         source = getattr(recipe.data, name)
@@ -145,7 +236,7 @@ def tasks(recipe: Recipe) -> dict[str, int]:
         out["test"] += min(test, source.test or test)
         out["train"] += min(train, source.train or train)
         out["dev"] += source.dev
-    return out
+    return out | {"sft": out["train"]}
 
 
 def steps_that_fit(recipe: Recipe, seconds: float, grpo: float, given: float) -> int:
@@ -159,3 +250,7 @@ def steps_that_fit(recipe: Recipe, seconds: float, grpo: float, given: float) ->
     """
     free = given - (seconds - grpo)
     return max(0, int(recipe.grpo.steps * min(1.0, free / grpo)))
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"

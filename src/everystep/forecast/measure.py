@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from everystep.core.files import to_json
+from everystep.core.progress import Advance, ignore
 from everystep.core.recipe import Recipe
 from everystep.core.record import record, task_row
 from everystep.core.run import Run
+from everystep.core.sizes import padded
 from everystep.core.trace import prompt
 from everystep.core.types import Graded, Sampler, Sampling, Score, Stop, Task
 from everystep.data.prepare import draws, training_mixture
@@ -43,6 +45,7 @@ from everystep.train.stage_session import StageSession
 from everystep.verify.grade import grade
 
 STEPS = 3  # of each training stage are made: the first compiles, the faster of the others is the pace
+LEAST = 4  # tasks are sampled, however long it takes
 _MOVED = 0.5  # size of the change that a fresh adapter is given before agreement is measured, in weights
 
 
@@ -109,7 +112,7 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
         ids = [policy.tokenizer.encode_prompt(p.text) for p in prompts]
         pad = policy.tokenizer.pad
         left = np.repeat(left_pad(ids, prompt_length(ids), pad), size, axis=0)
-        right = np.full((len(rows), -(-config.max_tokens // 32) * 32), pad, np.int32)
+        right = np.full((len(rows), padded(config.max_tokens)), pad, np.int32)
         for i, row in enumerate(rows):
             right[i, : len(row.tokens)] = row.tokens
         trained: Any = reference(policy.model, size, pad, config.temperature)
@@ -128,13 +131,14 @@ def agreement(policy: Start, sampler: Sampler, tasks: Sequence[Task], recipe: Re
     return Agreement(len(flat), ended, float(flat.mean()), float(np.quantile(flat, 0.99)), float(flat.max()))
 
 
-def noise(sampler: Sampler, tasks: Sequence[Task], recipe: Recipe, size: int) -> Noise:
+def noise(sampler: Sampler, tasks: Sequence[Task], recipe: Recipe, size: int, advance: Advance = ignore) -> Noise:
     """Sample three times at temperature 1: a seed, the same again, and that of another step."""
     prompts = [prompt(t, recipe.model.prompt) for t in tasks]
     calls = []
     for step in (0, 0, 1):
         sampling = Sampling(temperature=1.0, max_tokens=recipe.grpo.max_tokens, seed=step_seed(recipe.seed, step))
         calls.append([tuple(row.tokens for row in g) for g in sampler.sample(prompts, size, sampling)])
+        advance(len(prompts) * size)
     first, again, other = calls
     return Noise(
         len(prompts),
@@ -151,75 +155,100 @@ def samples(
     size: int,
     ready: bool,
     now: Callable[[], float],
+    until: float = math.inf,
+    advance: Advance = ignore,
 ) -> tuple[Samples, float]:
     """`size` completions for each task as GRPO samples them, no more at once than GRPO has; with the seconds
-    for one completion (the fastest call, since a first one compiles)."""
+    for one completion (the fastest call, since a first one compiles). The first call has one task, and after
+    `LEAST` of them none begins that would end later than `until`."""
     config, mix = recipe.grpo, unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0})
-    each = max(1, config.prompts * config.group // size)
-    graded: list[list[Graded]] = []
+    whole = prompts_at_once(recipe, size)
+    each = whole if until == math.inf else 1  # the first call tells the pace
+    at, graded = 0, list[list[Graded]]()
     pace = float("inf")
-    for at in range(0, len(tasks), each):
+    while at < len(tasks):
         some, began = tasks[at : at + each], now()
+        if at >= LEAST and began + pace * len(some) * size > until:
+            break
         sampling = Sampling(
             temperature=config.temperature, max_tokens=config.max_tokens, seed=step_seed(recipe.seed, at)
         )
         groups = sampler.sample([prompt(t, recipe.model.prompt) for t in some], size, sampling)
         pace = min(pace, (now() - began) / (len(some) * size))
         graded += [[grade(t, c) for c in g] for t, g in zip(some, groups, strict=True)]
+        advance(len(some) * size)
+        at, each = at + len(some), whole
     return _summary(graded, score_groups(graded, mix), mix, size, ready), pace
 
 
+def prompts_at_once(recipe: Recipe, size: int, rows: float | None = None) -> int:
+    """Prompts with `size` completions each that make a step of GRPO's, or so many `rows` where those are fewer."""
+    whole = recipe.grpo.prompts * recipe.grpo.group
+    return max(1, int(whole if rows is None else min(whole, rows)) // size)
+
+
+def planned(recipe: Recipe, done: frozenset[str]) -> int:
+    """How many training steps `pace` makes."""
+    return STEPS * (("grpo" not in done) + (recipe.grpo.start == "sft" and not {"sft", "grpo"} & done))
+
+
 def pace(
-    policy: Start, tasks: Tasks, recipe: Recipe, done: frozenset[str], sample: float, now: Callable[[], float]
+    policy: Start,
+    tasks: Tasks,
+    recipe: Recipe,
+    done: frozenset[str],
+    sample: float,
+    now: Callable[[], float],
+    advance: Advance = ignore,
 ) -> Pace:
     """A few real steps of the stages that are still to be done; what they train is thrown away."""
-    config = recipe.grpo.model_copy(update={"refill": False, "steps": max(STEPS, recipe.grpo.steps)})
-    made: dict[str, Steps | None] = {"sft": None, "grpo": None}
-    rollout, stage, apart = sample * config.prompts * config.group, "", None
+    rollout, stage = sample * recipe.grpo.prompts * recipe.grpo.group, ""
+    made: dict[str, Steps] = {}
+    apart = None
     try:
-        if not {"sft", "grpo"} & done and config.start == "sft" and any(t.solution for t in tasks.sft):
-            stage, times = "sft", [now()]
-            # Where the model will make its traces itself, those that there are stand in for them.
-            rows = examples(
-                [t for t in tasks.sft if t.solution][: recipe.sft.traces],
-                policy.tokenizer,
-                recipe.model.prompt,
-            )
-            sft(
-                policy.model,
-                policy.tokenizer,
-                rows,
-                [],
-                recipe.sft,
-                recipe.seed,
-                lambda step, values: times.append(now()),
-                StageSession(min(STEPS, planned_steps(len(rows), recipe.sft))),
-            )
-            made[stage] = _steps(times)
+        if not {"sft", "grpo"} & done and recipe.grpo.start == "sft" and any(t.solution for t in tasks.sft):
+            stage = "sft"
+            made[stage] = _sft_steps(policy, tasks, recipe, now, advance)
         if "grpo" not in done:
-            stage, times, seen = "grpo", [now()], []
-
-            def on_step(step: int, values: dict[str, float], g: list[Graded], s: list[Score]) -> None:
-                times.append(now())
-                seen.append(values["disagreement"])
-
-            grpo(
-                policy.model,
-                policy.tokenizer,
-                draws(recipe, tasks.train),
-                config,
-                unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0}),
-                recipe.seed,
-                recipe.model.prompt,
-                on_step,
-                StageSession(STEPS),
-            )
-            made[stage], apart = _steps(times), seen[0]
+            stage = "grpo"
+            made[stage], apart = _grpo_steps(policy, tasks, recipe, now, advance)
     except (MemoryError, RuntimeError) as error:
         if not no_room(error):
             raise
-        return Pace(sample, rollout, made["sft"], made["grpo"], out_of_memory=stage)
-    return Pace(sample, rollout, made["sft"], made["grpo"], disagreement=apart)
+        return Pace(sample, rollout, made.get("sft"), None, out_of_memory=stage)
+    return Pace(sample, rollout, made.get("sft"), made.get("grpo"), disagreement=apart)
+
+
+def _sft_steps(policy: Start, tasks: Tasks, recipe: Recipe, now: Callable[[], float], advance: Advance) -> Steps:
+    # Where the model will make its traces itself, those that there are stand in for them.
+    some = [t for t in tasks.sft if t.solution][: recipe.sft.traces]
+    rows, times = examples(some, policy.tokenizer, recipe.model.prompt), [now()]
+
+    def on_step(step: int, values: dict[str, float]) -> None:
+        times.append(now())
+        advance()
+
+    session = StageSession(min(STEPS, planned_steps(len(rows), recipe.sft)))
+    sft(policy.model, policy.tokenizer, rows, [], recipe.sft, recipe.seed, on_step, session)
+    return _steps(times)
+
+
+def _grpo_steps(
+    policy: Start, tasks: Tasks, recipe: Recipe, now: Callable[[], float], advance: Advance
+) -> tuple[Steps, float]:
+    """The steps, and the greatest difference between sampler and trainer that the first of them saw."""
+    config = recipe.grpo.model_copy(update={"refill": False, "steps": max(STEPS, recipe.grpo.steps)})
+    times, seen = [now()], list[float]()
+
+    def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
+        times.append(now())
+        seen.append(values["disagreement"])
+        advance()
+
+    mix = unjudged(mix_of(recipe.reward)) or Mix({"correctness": 1.0})
+    some, session = draws(recipe, tasks.train), StageSession(STEPS)
+    grpo(policy.model, policy.tokenizer, some, config, mix, recipe.seed, recipe.model.prompt, on_step, session)
+    return _steps(times), seen[0]
 
 
 def no_room(error: Exception) -> bool:

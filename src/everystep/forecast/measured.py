@@ -161,6 +161,11 @@ class Pace:
     out_of_memory: str | None = None
     disagreement: float | None = None
 
+    @property
+    def steps(self) -> dict[str, list[float]]:
+        """By stage the seconds of the first and of a later step."""
+        return {name: [s.first, s.each] for name, s in (("sft", self.sft), ("grpo", self.grpo)) if s}
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:

@@ -20,7 +20,7 @@ from typing import Any
 from everystep.core.recipe import Recipe
 from everystep.forecast.devices import Device, Dtype
 from everystep.forecast.programs import Step
-from everystep.forecast.work import Shape, shape_from
+from everystep.model.shape import Shape
 
 _PATIENCE = 1200.0  # seconds for one analysis
 # No time is spent on machine code: what a program holds in memory is decided before.
@@ -44,6 +44,10 @@ class Use:
     beside: float
 
     @property
+    def bytes(self) -> dict[str, float]:
+        return {"given": self.given, "working": self.working, "beside": self.beside}
+
+    @property
     def total(self) -> float:
         return self.given + self.working + self.beside
 
@@ -54,7 +58,7 @@ class Analysis:
     has besides; `steps`: the bytes of each step by name; all for all layers. `layers`: at how many it was
     compiled."""
 
-    shape: Mapping[str, Any]
+    shape: Shape
     held: Mapping[str, float]
     steps: Mapping[str, Mapping[str, float]]
     layers: tuple[int, ...]
@@ -84,7 +88,7 @@ def analyse(recipe: Recipe, device: Device, steps: Sequence[Step]) -> Analysis:
     if not said["shape"]["remat"] or device.family == "cpu":
         return extrapolated(said)
     itemsize = 2 if dtype == "bfloat16" else 4
-    shape = shape_from(said["shape"])
+    shape = Shape(**said["shape"])
     return extrapolated(said, {s.name: kept(s.size, shape, device.chips) * itemsize for s in steps})
 
 
@@ -136,7 +140,7 @@ def extrapolated(said: Mapping[str, Any], further: Mapping[str, float] | None = 
         return line({n: v["steps"][name][key] for n, v in at.items()}, count)
 
     return Analysis(
-        said["shape"],
+        Shape(**said["shape"]),
         {key: line({n: v["held"][key] for n, v in at.items()}, count) for key in some["held"]},
         {name: {key: value(name, key) for key in some["steps"][name]} for name in some["steps"]},
         tuple(sorted(at)),

@@ -1,32 +1,25 @@
-"""The plan: what a recipe needs of a device in memory and in hours, what does not fit, what would mend it.
+"""The plan: what a recipe needs of a device in memory and in hours, what does not fit, what would help.
 
-Put together here of the sizes (`steps.py`), XLA's analysis (`memory.py`), counted work (`work.py`,
-`hours.py`) and the devices' facts; how it looks is `show/plan.py`.
+Put together of the steps (`programs.py`), XLA's analysis (`memory.py`), counted work (`work.py`, `hours.py`)
+and the devices' facts. How it looks is `show/plan.py`.
 """
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from everystep.core.recipe import Recipe
 from everystep.core.run import Run
+from everystep.core.sizes import reserved_minutes
 from everystep.forecast.devices import EFFICIENCY, Device, Dtype
-from everystep.forecast.hours import STATED, Pace, Stage, stages, steps_that_fit
+from everystep.forecast.findings import Finding, Findings, green, red
+from everystep.forecast.hours import STATED, Stage, Step, counted, counted_sft_steps, hours, stages, tasks
 from everystep.forecast.lengths import Lengths, even, of_run
 from everystep.forecast.memory import Analysis, Use, analyse, dtype_of, uses
 from everystep.forecast.programs import steps_of, uneven
-from everystep.forecast.suggestions import mend
-from everystep.forecast.work import Machine, shape_from
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What does not fit, where, and what would mend it ("" where no single change that was tried does)."""
-
-    where: str
-    what: str
-    mend: str
+from everystep.forecast.suggestions import suggestion
+from everystep.forecast.work import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +36,14 @@ class Plan:
     analysis: Analysis
     uses: tuple[Use, ...]
     stages: tuple[Stage, ...]
-    pace: Pace
-    problems: tuple[Problem, ...]
+    pace: Step
+    findings: Findings
     assumed: tuple[str, ...]
     minutes: float
 
     @property
     def fits(self) -> bool:
-        return not self.problems
+        return not self.findings.red
 
     @property
     def seconds(self) -> float:
@@ -64,21 +57,14 @@ class Plan:
             "device": asdict(self.device) | {"room": self.device.room()},
             "dtype": self.dtype,
             "fits": self.fits,
-            "problems": [asdict(p) for p in self.problems],
+            "findings": self.findings.to_json()["findings"],
             "memory": {
                 "held": dict(self.analysis.held),
                 "steps": {
-                    use.step.name: {
-                        "size": dict(use.step.size),
-                        "given": use.given,
-                        "working": use.working,
-                        "beside": use.beside,
-                        "total": use.total,
-                    }
-                    for use in self.uses
+                    use.step.name: {"size": dict(use.step.size), **use.bytes, "total": use.total} for use in self.uses
                 },
                 "compiled_layers": list(self.analysis.layers),
-                "layers": self.analysis.shape["layers"],
+                "layers": self.analysis.shape.layers,
             },
             "hours": self.hours,
             "seconds": {stage.name: stage.seconds for stage in self.stages},
@@ -95,53 +81,53 @@ def plan(recipe: Recipe, device: Device, run: Run | None = None, say: Callable[[
     Raises ValueError, one line, for a model whose shape is not known.
     """
     began = time.monotonic()
-    problems = [Problem("chips", what, change) for what, change in uneven(recipe, device.chips)]
-    steps = [] if problems else steps_of(recipe, device.chips)
+    found = [red("chips", what, change) for what, change in uneven(recipe, device.chips)]
+    steps = [] if found else steps_of(recipe, device.chips)
     say(f"{len(steps)} steps of {recipe.model.name} are compiled for {device.title}, without weights")
     analysis = analyse(recipe, device, steps)
-    found = uses(analysis, steps)
-    failing = [use for use in found if use.total > device.room()]
-    if failing:
-        say(f"{', '.join(use.step.name for use in failing)}: too large; looking for a change that mends it")
-        change = mend(recipe, device, analysis, failing) or ""
-        worst = max(failing, key=lambda use: use.total)
-        problems.append(
-            Problem(
-                "memory",
-                f"{worst.step.name} needs {worst.total / 1e9:.1f} GB a chip of {device.room() / 1e9:.1f}"
-                + (f" ({len(failing)} steps do not fit)" if len(failing) > 1 else ""),
-                change,
-            )
-        )
+    used = uses(analysis, steps)
+    if used:
+        found.append(_fit(recipe, device, analysis, used, say))
     dtype = dtype_of(recipe, device)
-    itemsize = 2 if dtype == "bfloat16" else 4
-    shape = shape_from(analysis.shape, analysis.held["adapter"] / itemsize)
-    spread = recipe.model.weights == "fsdp" and device.chips > 1
-    lengths = _lengths(recipe, run)
-    spent, pace = stages(recipe, Machine(shape, device, dtype, spread), *lengths)
-    reserved = min(600.0, recipe.hours * 360.0)  # as the command keeps free (`cli/app.py`)
-    need, given = sum(s.seconds for s in spent), recipe.hours * 3600 - reserved
-    if need > given:
-        trained = sum(s.seconds for s in spent if s.name in ("grpo", "looks at dev"))
-        fit = steps_that_fit(recipe, need, trained, given)
-        change = f"grpo.steps={fit} (the run would shrink its plan by itself)" if fit else ""
-        said = f"{(need + reserved) / 3600:.1f} h are needed, {recipe.hours:g} are given"
-        problems.append(Problem("hours", said, change))
+    adapter = analysis.held["adapter"] / (2 if dtype == "bfloat16" else 4)
+    machine = Machine(
+        replace(analysis.shape, adapter=adapter), device, dtype, recipe.model.weights == "fsdp" and device.chips > 1
+    )
+    lengths, counts = _lengths(recipe, run), tasks(recipe)
+    seconds = counted(recipe, machine, *lengths)
+    spent = stages(recipe, counts, counted_sft_steps(recipe, counts), seconds)
+    assert seconds.grpo is not None
     return Plan(
         recipe.name,
         recipe.model.name,
         recipe.hours,
-        reserved,
+        60 * reserved_minutes(recipe.hours),
         device,
         dtype,
         analysis,
-        tuple(found),
+        tuple(used),
         tuple(spent),
-        pace,
-        tuple(problems),
+        seconds.grpo,
+        Findings((*found, hours(spent, recipe))),
         _assumed(device, *lengths[1:]),
         (time.monotonic() - began) / 60,
     )
+
+
+def _fit(
+    recipe: Recipe, device: Device, analysis: Analysis, used: Sequence[Use], say: Callable[[str], None]
+) -> Finding:
+    """Does every step fit a chip? Where not, with the change that makes it."""
+    worst, failing = max(used, key=lambda use: use.total), [use for use in used if use.total > device.room()]
+    said = f"{worst.step.name} needs {worst.total / 1e9:.1f} GB a chip of {device.room() / 1e9:.1f}"
+    figures = {"needed": worst.total, "room": device.room()}
+    if not failing:
+        return green("memory", said, figures)
+    say(f"{', '.join(use.step.name for use in failing)}: too large; looking for a change that helps")
+    change = suggestion(recipe, device, analysis, failing)
+    more = f" ({len(failing)} steps do not fit)" if len(failing) > 1 else ""
+    none = "no single change that was tried does it: a larger device, or a smaller model"
+    return red("memory", said + more, change or none, figures)
 
 
 def _lengths(recipe: Recipe, run: Run | None) -> tuple[Lengths, Lengths, Lengths]:
@@ -156,10 +142,9 @@ def _assumed(device: Device, trained: Lengths, written: Lengths) -> tuple[str, .
     reach = EFFICIENCY[device.family]
     cpu = device.family == "cpu"
     where = "set by the tiny recipe's steps" if cpu else "assumed: not measured on such a device"
-    out = [
+    return (
         f"reached of the device's rates: {reach.compute:.0%} in updates and prefills, {reach.decode:.0%} in "
         f"decoding ({where})",
         f"lengths of completions in GRPO: {trained.origin}; in evaluations: {written.origin}",
         STATED,
-    ]
-    return tuple(out)
+    )

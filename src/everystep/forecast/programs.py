@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from everystep.core.recipe import Recipe
-from everystep.forecast.work import CHUNK, bucket, padded
-
-DEV = 128  # dev tasks that training looks at, at most
+from everystep.core.sizes import CHUNK, bucket, padded
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +39,26 @@ def sharing(recipe: Recipe, chips: int) -> int:
 
 
 def uneven(recipe: Recipe, chips: int) -> list[tuple[str, str]]:
-    """What training would refuse, each with its mend: batches that the chips do not divide.
+    """What training would refuse, each with a suggestion: batches that the chips do not divide.
 
     A run makes these errors itself, only later.
     """
     found: list[tuple[str, str]] = []
-    how, sft = recipe.grpo, recipe.sft
-    if how.prompts % micro(recipe):
+    config, sft = recipe.grpo, recipe.sft
+    if config.prompts % micro(recipe):
         found.append(
             (
-                f"grpo.micro_prompts is {how.micro_prompts}, which does not divide {how.prompts} prompts",
-                f"grpo.micro_prompts={math.gcd(how.prompts, micro(recipe))}",
+                f"grpo.micro_prompts is {config.micro_prompts}, which does not divide {config.prompts} prompts",
+                f"grpo.micro_prompts={math.gcd(config.prompts, micro(recipe))}",
             )
         )
-    elif micro(recipe) * how.group % chips:
-        least = chips // math.gcd(chips, how.group)
+    elif micro(recipe) * config.group % chips:
+        least = chips // math.gcd(chips, config.group)
         more = f"grpo.micro_prompts={least}"
-        if how.prompts % least:
-            more = f"grpo.prompts={math.ceil(how.prompts / least) * least} {more}"
-        found.append((f"{micro(recipe)} prompts x group {how.group} cannot be spread over {chips} chips", more))
-    if how.start == "sft" and sft.batch % chips:
+        if config.prompts % least:
+            more = f"grpo.prompts={math.ceil(config.prompts / least) * least} {more}"
+        found.append((f"{micro(recipe)} prompts x group {config.group} cannot be spread over {chips} chips", more))
+    if config.start == "sft" and sft.batch % chips:
         found.append(
             (
                 f"sft.batch is {sft.batch}, which cannot be spread over {chips} chips",
@@ -72,9 +70,9 @@ def uneven(recipe: Recipe, chips: int) -> list[tuple[str, str]]:
 
 def steps_of(recipe: Recipe, chips: int) -> list[Step]:
     """The steps that decide what memory a run needs, in the order in which they come."""
-    how, length = recipe.grpo, prompt_tokens(recipe)
+    config, length = recipe.grpo, prompt_tokens(recipe)
     out: list[Step] = []
-    if how.start == "sft":
+    if config.start == "sft":
         if recipe.sft.data == "self":
             own = recipe.sft.self_made
             out += _decoding("self", own.batch, own.samples, length, own.max_tokens, greedy=False)
@@ -82,14 +80,14 @@ def steps_of(recipe: Recipe, chips: int) -> list[Step]:
         size = {"kind": "sft", "rows": sft.batch, "length": time}
         size |= {"accumulate": sft.accumulate if sft.accumulate > 1 else None}
         out.append(Step("sft update", "sft", size, f"{sft.batch} rows x {time} tokens"))
-    drawn = how.prompts * (2 if how.refill else 1)  # at most (`train/groups.py`)
-    out += _decoding("rollout", drawn, how.group, length, how.max_tokens, greedy=False)
-    rows, last = micro(recipe) * how.group, padded(how.max_tokens)
+    drawn = config.prompts * (2 if config.refill else 1)  # at most (`train/groups.py`)
+    out += _decoding("rollout", drawn, config.group, length, config.max_tokens, greedy=False)
+    rows, last = micro(recipe) * config.group, padded(config.max_tokens)
     size = {"rows": rows, "length": length, "last": last, "group": sharing(recipe, chips)}
     what = f"{rows} rows x ({length} + {last}) tokens"
     if size["group"] > 1:
         what += ", prompts computed once"
-    if how.beta:
+    if config.beta:
         out.append(Step("reference", "grpo", {"kind": "reference", **size}, what))
     # Tunix wraps GRPO's optimizer in one that accumulates, also over one micro-batch.
     out.append(Step("grpo update", "grpo", {"kind": "grpo", **size, "accumulate": 2}, what))
@@ -103,15 +101,7 @@ def _decoding(stage: str, prompts: int, n: int, length: int, most: int, greedy: 
     first, rows = bucket(prompts), bucket(prompts * n)
     return [
         Step(
-            f"{stage} prefill",
-            stage,
-            {"kind": "prefill", "rows": first} | same,
-            f"{first} prompts x {length} tokens",
+            f"{stage} prefill", stage, {"kind": "prefill", "rows": first} | same, f"{first} prompts x {length} tokens"
         ),
-        Step(
-            f"{stage} decoding",
-            stage,
-            {"kind": "chunk", "rows": rows} | same,
-            f"{rows} rows x {size} positions",
-        ),
+        Step(f"{stage} decoding", stage, {"kind": "chunk", "rows": rows} | same, f"{rows} rows x {size} positions"),
     ]

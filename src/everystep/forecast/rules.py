@@ -1,5 +1,5 @@
-"""What the measurements of texts and samples mean: measured numbers in, a finding out. Pure functions, no
-model.
+"""What would spoil a run: measured numbers and a recipe's values in, a finding out. Pure functions, no model.
+Whether the hours suffice is `hours.py`.
 
 Thresholds are constants here; `docs/preflight.md` says why they are what they are. Where one fault explains
 another (cut completions are never right), the second is amber and points to the first, so that red names the
@@ -8,7 +8,9 @@ cause.
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
+from everystep.core.recipe import Recipe
 from everystep.forecast.findings import Finding, amber, green, red
 from everystep.forecast.measured import (
     Agreement,
@@ -17,9 +19,11 @@ from everystep.forecast.measured import (
     Ids,
     Judged,
     Lengths,
+    Memory,
     Noise,
     Probe,
     Samples,
+    Storage,
     Template,
 )
 from everystep.forecast.rates import after_refills, dead_share, histogram, quantile
@@ -30,17 +34,22 @@ SAME_TEXT = 0.9  # share of prompts whose samples are one text, from which the t
 CUT, CUT_SOME = 0.3, 0.05  # shares of completions that the token limit cuts
 OVER, OVER_SOME = 0.05, 0.005  # shares of gold texts that are longer than the limit
 LOST = 0.01  # share of the tasks that is lost for their length
+RATES = (1e-7, 5e-3)  # learning rates of adapters that are known to teach without breaking
+IMPOSSIBLE = (1e-9, 5e-2)
+STRONG, CRUSHING = 0.5, 5.0  # β above which the policy hardly moves, or not at all
+AGAIN, TOO_OFTEN = 1.0, 10.0  # times that GRPO sees its tasks
+FEWER = 0.9  # of the traces that SFT was to have
+CHANGING = 0.17  # share of the tasks on which two stages differ: as much as in the README's runs
+HOPED, BLUNT = 0.05, 0.2  # differences in the share of right answers that an evaluation should show
+FULL = 0.5  # of the free disk
+NEAR = 0.9  # of the memory
+_REST = 20e6  # bytes for what is small: report, plots, metrics, TensorBoard
 
 
 def data(m: Data, limit: float) -> Finding:
     """Does every gold solution pass its own parser and grader? `limit` is data.max_dropped."""
     lost = sum(m.dropped.values()) / max(1, m.read)
-    figures = {
-        "tasks": dict(m.counts),
-        "checked": m.checked,
-        "failures": m.failures,
-        "dropped": dict(m.dropped),
-    }
+    figures = {"tasks": dict(m.counts), "checked": m.checked, "failures": m.failures, "dropped": dict(m.dropped)}
     figures["solutions_off"] = m.solutions_off
     counts = ", ".join(f"{n} {name}" for name, n in m.counts.items())
     said = f"{counts}; {m.checked} gold texts: {m.checked - m.failures} right, in form, nothing false"
@@ -67,8 +76,8 @@ def reward(m: Probe, samples: Samples | None) -> Finding:
     above = (m.tasks - m.wrong, m.tasks - m.malformed)
     said = f"{m.tasks} tasks: right earns more than wrong on {above[0]}, than malformed on {above[1]}"
     if m.wrong or m.malformed:
-        mend = "give correctness a weight that the other parts together cannot outweigh (docs/rewards.md)"
-        return red("reward", f"{said}; {m.first}", mend, figures)
+        suggestion = "give correctness a weight that the other parts together cannot outweigh (docs/rewards.md)"
+        return red("reward", f"{said}; {m.first}", suggestion, figures)
     idle = list(m.blind)
     if samples is not None and samples.ready:
         unknown = [name for name, share in samples.unknown.items() if share > 0.5]
@@ -85,8 +94,8 @@ def judge(m: Judged) -> Finding:
     if not m.needed:
         return green("judge", "no part of the reward asks a judge", figures)
     if m.why_not is not None:
-        mend = "start it or correct the section judge (docs/judge.md), or leave its parts out of the reward"
-        return red("judge", f"asked for {', '.join(m.needed)}: {m.why_not}", mend, figures)
+        suggestion = "start it or correct the section judge (docs/judge.md), or leave its parts out of the reward"
+        return red("judge", f"asked for {', '.join(m.needed)}: {m.why_not}", suggestion, figures)
     return green("judge", f"answers for {', '.join(m.needed)}, canaries passed, {m.seconds:.1f} s", figures)
 
 
@@ -170,18 +179,12 @@ def agreement(m: Agreement, epsilon: float, in_loss: float | None) -> Finding:
     greatest difference that the first training step saw."""
     name, clipped = "log-probabilities", math.log1p(epsilon)
     worst = max(m.worst, in_loss or 0.0)
-    figures = {
-        "tokens": m.tokens,
-        "ends": m.end_tokens,
-        "mean": m.mean,
-        "p99": m.percentile,
-        "worst": m.worst,
-    }
+    figures = {"tokens": m.tokens, "ends": m.end_tokens, "mean": m.mean, "p99": m.percentile, "worst": m.worst}
     figures |= {"in_loss": in_loss}
     said = f"{m.tokens} tokens: {m.mean:.1g} nats apart on average, {worst:.1g} at most (clip: {clipped:.2f})"
-    mend = "sampler and trainer have other weights, positions or temperatures: mend that first"
+    suggestion = "sampler and trainer have other weights, positions or temperatures: correct that first"
     if not worst < math.inf or m.mean > clipped / 10 or m.percentile > clipped or (in_loss or 0) > clipped:
-        return red(name, said, mend, figures)
+        return red(name, said, suggestion, figures)
     if worst > clipped / 10:
         return amber(name, said, "watch grpo's `disagreement` and `pg_clipfrac`; expected in bfloat16", figures)
     return green(name, said, figures)
@@ -195,14 +198,14 @@ def noise(m: Noise) -> Finding:
         f"another step's seed moves {m.moved}"
     )
     if m.differ == 0:
-        mend = "the samples of one prompt share their noise: each needs its own key"
+        suggestion = "the samples of one prompt share their noise: each needs its own key"
     elif m.repeated < m.prompts:
-        mend = "the noise is not a function of the seed, so that a resumed run would go another way"
+        suggestion = "the noise is not a function of the seed, so that a resumed run would go another way"
     elif m.moved == 0:
-        mend = "the seed is not used: every step would draw the same noise"
+        suggestion = "the seed is not used: every step would draw the same noise"
     else:
         return green("sampler noise", said, figures)
-    return red("sampler noise", said, mend, figures)
+    return red("sampler noise", said, suggestion, figures)
 
 
 def temperature(value: float, samples: Samples | None, sampler: Noise | None) -> Finding:
@@ -250,16 +253,11 @@ def dead(m: Samples, group: int, rounds: int) -> Finding:
         if always > never:
             return red(name, said, "the policy can do these tasks already: give harder ones", figures)
         if m.ready:
-            return red(
-                name,
-                said,
-                "no sample earns more than another: easier tasks, or more SFT",
-                figures,
-            )
+            return red(name, said, "no sample earns more than another: easier tasks, or more SFT", figures)
         return amber(name, said, "SFT is still to come: ask again after it (--dir RUN)", figures)
     if after_refills(own.value, rounds) > POOR:
-        mend = "a larger grpo.group, grpo.refill, or tasks of medium difficulty"
-        return amber(name, said, mend, figures)
+        suggestion = "a larger grpo.group, grpo.refill, or tasks of medium difficulty"
+        return amber(name, said, suggestion, figures)
     return green(name, said, figures)
 
 
@@ -285,15 +283,15 @@ def completion_length(m: Lengths, samples: Samples | None, trained: int, tested:
     if samples is not None:
         parts.append(f"{cut:.0%} of the completions are cut at {trained}")
     parts += [f"{share:.1%} of gold is longer than {key} = {limit}" for key, (limit, share) in over.items() if share]
-    said, mend = "; ".join(parts), f"at least {asks} for grpo.max_tokens and evaluate.max_tokens"
+    said, suggestion = "; ".join(parts), f"at least {asks} for grpo.max_tokens and evaluate.max_tokens"
     if any(share > OVER for _, share in over.values()):
-        return red(name, said, mend, figures)
+        return red(name, said, suggestion, figures)
     if cut > CUT and samples is not None and samples.ready:
-        return red(name, said, f"{mend}, or more SFT: the policy does not end", figures)
+        return red(name, said, f"{suggestion}, or more SFT: the policy does not end", figures)
     if cut > CUT:
         return amber(name, said, "the base does not end by itself; SFT must teach it: ask again after it", figures)
     if cut > CUT_SOME or any(share > OVER_SOME for _, share in over.values()):
-        return amber(name, said, mend, figures)
+        return amber(name, said, suggestion, figures)
     return green(name, said, figures)
 
 
@@ -309,9 +307,168 @@ def prompt_length(m: Lengths, dropped: Mapping[str, int], read: int, limit: int,
         said = f"{said}; with {longest} for the completion more than the checkpoint's {m.positions}"
         return red(name, said, "lower data.max_prompt_tokens, grpo.max_tokens or evaluate.max_tokens", figures)
     if lost > LOST * max(1, read) or over > LOST:
-        mend = f"data.max_prompt_tokens (and max_trace_tokens) of {math.ceil(1.1 * most / 16) * 16} or more"
-        return amber(name, f"{said}; {over:.1%} of those kept are longer", mend, figures)
+        suggestion = f"data.max_prompt_tokens (and max_trace_tokens) of {math.ceil(1.1 * most / 16) * 16} or more"
+        return amber(name, f"{said}; {over:.1%} of those kept are longer", suggestion, figures)
     return green(name, said, figures)
+
+
+def learning_rates(recipe: Recipe) -> Finding:
+    """Are the rates of SFT and GRPO ones that adapters learn at?"""
+    rates = {"sft.learning_rate": recipe.sft.learning_rate, "grpo.learning_rate": recipe.grpo.learning_rate}
+    said = ", ".join(f"{name} {value:g}" for name, value in rates.items())
+    suggestion = f"adapters learn between {RATES[0]:g} and {RATES[1]:g} (docs/log.md)"
+    if any(not IMPOSSIBLE[0] <= r <= IMPOSSIBLE[1] for r in rates.values()):
+        return red("learning rates", said, suggestion, rates)
+    if any(not RATES[0] <= r <= RATES[1] for r in rates.values()):
+        return amber("learning rates", said, suggestion, rates)
+    return green("learning rates", said, rates)
+
+
+def beta(recipe: Recipe) -> Finding:
+    """Does β hold the policy near SFT's without freezing it?"""
+    value = recipe.grpo.beta
+    figures = {"beta": value}
+    if value > CRUSHING:
+        return red("beta", f"grpo.beta {value:g}", "the KL outweighs every reward: 0.01 to 0.1 is usual", figures)
+    if value > STRONG:
+        return amber("beta", f"grpo.beta {value:g}", "the policy will hardly move: 0.01 to 0.1 is usual", figures)
+    return green("beta", f"grpo.beta {value:g}" + ("" if value else ": nothing holds the policy"), figures)
+
+
+def batches(recipe: Recipe) -> Finding:
+    """Can a step be cut into the micro-batches that the recipe asks for?"""
+    config = recipe.grpo
+    micro = config.micro_prompts or config.prompts
+    figures = {"prompts": config.prompts, "group": config.group, "micro_prompts": micro}
+    said = f"{config.prompts} prompts x {config.group} a step, {micro} prompts at a time"
+    if config.prompts % micro:
+        return red("batches", said, "grpo.micro_prompts must divide grpo.prompts", figures)
+    if config.prompts * config.group < 32:
+        return amber("batches", said, "so few completions make a noisy gradient: 64 and more is usual", figures)
+    return green("batches", said, figures)
+
+
+def amount(recipe: Recipe, train: int, traces: int) -> Finding:
+    """Are there as many tasks and traces as the recipe's steps want?"""
+    wanted = recipe.grpo.steps * recipe.grpo.prompts
+    seen = wanted / max(1, train)
+    figures = {"epochs": seen, "train": train, "traces": traces, "wanted_traces": recipe.sft.traces}
+    said = f"GRPO draws {wanted} of {train} ({seen:.2g} times), SFT {traces} of {recipe.sft.traces} traces"
+    if seen > TOO_OFTEN:
+        return red("data amount", said, "fewer grpo.steps, or more tasks: they would be learned by heart", figures)
+    if seen > AGAIN:
+        return amber("data amount", said, "tasks are seen again; watch the dev share of right answers", figures)
+    if traces < FEWER * recipe.sft.traces and recipe.grpo.start == "sft":
+        suggestion = f"sft.traces of {traces} says what there is; more need other sources or levels"
+        return amber("data amount", said, suggestion, figures)
+    return green("data amount", said, figures)
+
+
+def evaluation_size(tests: int) -> Finding:
+    """Is the evaluation large enough to show the gain that is hoped for?"""
+    least = smallest_difference(tests)
+    figures = {"tests": tests, "smallest_difference": least, "changing": CHANGING}
+    said = f"{tests} tasks show a difference of {100 * least:.1f} points (power 80 %, p < 0.05, paired)"
+    need = next(n for n in range(50, 100_000, 50) if smallest_difference(n) <= HOPED)
+    if least > BLUNT:
+        return red("evaluation size", said, f"a gain could not be told from luck: {need} test tasks or more", figures)
+    if least > HOPED:
+        return amber("evaluation size", said, f"for {100 * HOPED:g} points {need} test tasks are needed", figures)
+    return green("evaluation size", said, figures)
+
+
+def smallest_difference(n: int, changing: float = CHANGING, power: float = 0.8, level: float = 0.05) -> float:
+    """The smallest gain in the share of right answers that n paired tasks show with this power.
+
+    With a share ψ = max(`changing`, d) of tasks on which the two sides differ, the difference d that solves
+    n = ((z_{1-level/2} √ψ + z_power √(ψ - d²)) / d)²; no less than six tasks gained and none lost, the least
+    that an exact test shows. Source: O. S. Miettinen, Biometrics 24 (1968) 339-352; R. J. Connor, Biometrics
+    43 (1987) 207-211. 1 where no difference shows; ValueError for n below 1.
+
+    >>> [round(smallest_difference(n), 3) for n in (5, 50, 600, 1319)]
+    [1.0, 0.16, 0.047, 0.032]
+    """
+    if n < 1:
+        raise ValueError(f"an evaluation needs a task, got {n}")
+    normal = NormalDist()
+    alpha, beta_ = normal.inv_cdf(1 - level / 2), normal.inv_cdf(power)
+
+    def needed(d: float) -> float:
+        share = max(changing, d)
+        return ((alpha * math.sqrt(share) + beta_ * math.sqrt(max(0.0, share - d * d))) / d) ** 2
+
+    low, high = 0.0, 1.0
+    if needed(high) > n:
+        return 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if needed(middle) <= n else (middle, high)
+    return min(1.0, max(high, 6 / n))
+
+
+def disk(m: Storage, recipe: Recipe, counts: Mapping[str, int], sft_steps: int) -> Finding:
+    """Is there room for checkpoints, records, evaluations and export?"""
+    keep, config = recipe.checkpoint, recipe.grpo
+    adapter = m.values * m.itemsize
+    masters = 12 * m.values  # float32 masters and two moments
+    files = {
+        "sft": (adapter + masters + (4 * m.values if recipe.sft.accumulate > 1 else 0), sft_steps),
+        "grpo": (2 * adapter + masters, config.steps),  # the best on dev is in it
+    }
+    parts = {
+        "checkpoints": sum(
+            size * (keep.keep + 1 + (steps // keep.keep_every if keep.keep_every else 0))
+            for size, steps in files.values()
+        ),
+        "records": m.record * config.steps * config.prompts * config.group,
+        "evaluations": 2 * 3 * m.record * counts["test"],  # twice: while it is made it is there by batches too
+        "data": m.task * sum(counts.values()),
+        "export": m.base + 2 * adapter,
+        "rest": _REST,
+    }
+    need = math.fsum(parts.values())
+    figures = {"needed": need, "free": m.free} | parts
+    each = ", ".join(f"{name} {_size(size)}" for name, size in parts.items() if size > need / 50)
+    said = f"{_size(need)} of {_size(m.free)} free: {each}"
+    if need > m.free:
+        return red("disk", said, "make room, give another --dir, or fewer checkpoint.keep", figures)
+    if need > FULL * m.free:
+        return amber("disk", said, "little will be left; others may be writing there too", figures)
+    return green("disk", said, figures)
+
+
+def memory(m: Memory | None, out: str | None) -> Finding:
+    """Was there room for the measured steps, and will there be for the longest? None: the device is not the
+    host, and its own room was tried by the steps themselves."""
+    suggestion = "smaller grpo.micro_prompts, sft.batch or evaluate.batch"
+    if out is not None:
+        return red("memory", f"{out}: a step of the recipe's size does not fit", suggestion, {"stage": out})
+    if m is None:
+        return green("memory", "steps of the recipe's size fit the device", {})
+    most = m.peak / max(m.share, 0.05)  # all of it taken to grow with the rows: more than will be needed
+    figures = {"peak": m.peak, "total": m.total, "share": m.share, "estimate": most}
+    said = f"{_size(m.peak)} of {_size(m.total)}, at most {_size(most)} when rows are as long as they may be"
+    if m.peak > 0.95 * m.total:
+        return red("memory", said, suggestion, figures)
+    if most > NEAR * m.total:
+        return amber("memory", said, suggestion, figures)
+    return green("memory", said, figures)
+
+
+def chips(wanted: int, have: int) -> Finding:
+    """Are there as many devices as the run is laid out for?"""
+    figures = {"wanted": wanted, "have": have}
+    said = f"laid out for {wanted}, {have} there"
+    if have < wanted:
+        suggestion = f"a recipe for {have}, or a machine with {wanted}: on fewer the plan does not hold"
+        return red("devices", said, suggestion, figures)
+    if have > wanted:
+        return amber("devices", said, f"{have - wanted} would stand idle", figures)
+    return green("devices", said, figures)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _apart(a: Sequence[object], b: Sequence[object]) -> int:

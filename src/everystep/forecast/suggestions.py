@@ -36,7 +36,7 @@ def changed(recipe: Recipe, words: str) -> Recipe:
     return validate(tree, f"recipe {recipe.name} with {words}")
 
 
-def mend(recipe: Recipe, device: Device, analysis: Analysis, failing: Sequence[Use]) -> str | None:
+def suggestion(recipe: Recipe, device: Device, analysis: Analysis, failing: Sequence[Use]) -> str | None:
     """The first single change with which all failing steps fit, as overrides (or a variable of the
     environment); None where none of those tried does."""
     largest = max(use.total for use in failing)
@@ -68,10 +68,10 @@ def changes(recipe: Recipe, names: Sequence[str], chips: int) -> Iterator[Change
 
 
 def _words(recipe: Recipe, names: frozenset[str], chips: int) -> Iterator[str]:
-    how, batch = recipe.grpo, recipe.evaluate.batch
+    config, batch = recipe.grpo, recipe.evaluate.batch
     families = {_FAMILY[name.split(" ")[0]] for name in names}
     if families == {"update"}:
-        yield from (f"grpo.micro_prompts={n}" for n in _halves(micro(recipe)) if how.prompts % n == 0)
+        yield from (f"grpo.micro_prompts={n}" for n in _halves(micro(recipe)) if config.prompts % n == 0)
     if families == {"evaluate"}:
         yield from (f"evaluate.batch={n}" for n in _halves(batch, 16))
     if families == {"sft"}:
@@ -83,11 +83,11 @@ def _words(recipe: Recipe, names: frozenset[str], chips: int) -> Iterator[str]:
     if chips > 1 and recipe.model.weights == "replicated":
         yield "model.weights=fsdp"
     if families <= {"update", "rollout"}:
-        for n in _halves(how.prompts):
-            parts = f" grpo.micro_prompts={math.gcd(n, micro(recipe))}" if how.micro_prompts else ""
+        for n in _halves(config.prompts):
+            parts = f" grpo.micro_prompts={math.gcd(n, micro(recipe))}" if config.micro_prompts else ""
             yield f"grpo.prompts={n}{parts}"
-        yield from (f"grpo.group={n}" for n in _halves(how.group, 2))
-        yield from (f"grpo.max_tokens={n}" for n in _halves(how.max_tokens, _FEWEST_TOKENS))
+        yield from (f"grpo.group={n}" for n in _halves(config.group, 2))
+        yield from (f"grpo.max_tokens={n}" for n in _halves(config.max_tokens, _FEWEST_TOKENS))
 
 
 _FAMILY = {"grpo": "update", "reference": "update"} | {k: k for k in ("rollout", "evaluate", "sft", "self")}

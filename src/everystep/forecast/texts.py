@@ -44,11 +44,7 @@ _SAME = 1e-9  # totals that differ by less are equal
 
 
 def read_data(
-    recipe: Recipe,
-    run: Run | None,
-    tokenizer: Tokenizer,
-    say: Callable[[str], None],
-    now: Callable[[], float],
+    recipe: Recipe, run: Run | None, tokenizer: Tokenizer, say: Callable[[str], None], now: Callable[[], float]
 ) -> tuple[Tasks, Data]:
     """The run's tasks, read from its directory or else prepared as the run would, and what became of their
     gold: each solution as text, as ids, as text again, parsed and graded. Raises ValueError, one line, for

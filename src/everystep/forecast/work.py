@@ -6,68 +6,14 @@ beside the rest (norms, the optimizer, gathering the adapter's gradients) or is 
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from everystep.core.sizes import CHUNK, bucket, room
 from everystep.forecast.devices import EFFICIENCY, Device, Dtype
 from everystep.forecast.lengths import Lengths
+from everystep.model.shape import Shape
 
-CHUNK = 16  # decode steps between two looks of the host; `model/chunk.py` has the same (a test)
-FEWEST = 16  # rows of the smallest batch; likewise `model/decode.py`
-PADDED = 32  # prompts and completions are padded to multiples of this; likewise
-_LEAST = 64  # positions; likewise `model/kv_cache.py`
 _SAMPLING = 8  # times that a decode step reads or writes its logits in float32
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A model in the numbers that are counted with; `adapter`: parameters of the adapters; `remat`: whether a
-    layer's inside is computed again in the backward pass."""
-
-    layers: int
-    vocabulary: int
-    width: int
-    hidden: int
-    heads: int
-    kv: int
-    head: int
-    remat: bool
-    adapter: float = 0.0
-
-    @property
-    def linear(self) -> int:
-        """Parameters of all linear maps of the layers."""
-        attention = (2 * self.heads + 2 * self.kv) * self.head * self.width
-        return self.layers * (attention + 3 * self.width * self.hidden)
-
-    @property
-    def table(self) -> int:
-        """Parameters of the embedding, which also makes the logits."""
-        return self.vocabulary * self.width
-
-    @property
-    def parameters(self) -> int:
-        """All of them but norms.
-
-        >>> round(Shape(26, 262144, 1152, 6912, 4, 1, 256, True).parameters / 1e6)
-        1000
-        """
-        return self.linear + self.table
-
-    def forward(self, tokens: float, keys: float) -> float:
-        """Operations of the layers for so many tokens that each look at `keys` positions."""
-        return tokens * (2 * (self.linear + self.adapter) + 4 * self.layers * self.heads * self.head * keys)
-
-    def logits(self, tokens: float) -> float:
-        """Operations of the logits of so many positions."""
-        return 2.0 * tokens * self.table
-
-
-def shape_from(said: Mapping[str, Any], adapter: float = 0.0) -> Shape:
-    """A Shape from the plain values of `train/footprint.py`."""
-    names = ("layers", "vocabulary", "width", "hidden", "heads", "kv", "head", "remat")
-    return Shape(**{k: said[k] for k in names}, adapter=adapter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,27 +85,3 @@ class Machine:
         operations = own * (2 * s.linear + 2 * s.table + 4 * s.layers * s.heads * s.head * size)
         slower = max(held / self.device.bandwidth, operations / self.device.rate(self.dtype))
         return slower / EFFICIENCY[self.device.family].decode
-
-
-def room(slots: int) -> int:
-    """Positions that the past has room for when it holds so many (`model/kv_cache.py` has the same; a test)."""
-    power = max(_LEAST, 1 << (slots - 1).bit_length())
-    return power * 3 // 4 if power > 2 * _LEAST and slots <= power * 3 // 4 else power
-
-
-def bucket(rows: int) -> int:
-    """Rows as decoding batches them: 16, 32, 64, …
-
-    >>> [bucket(n) for n in (1, 16, 17, 64, 65)]
-    [16, 16, 32, 64, 128]
-    """
-    return max(FEWEST, 1 << (rows - 1).bit_length())
-
-
-def padded(length: float) -> int:
-    """A length as prompts and completions are padded.
-
-    >>> padded(1), padded(288), padded(289)
-    (32, 288, 320)
-    """
-    return max(1, math.ceil(length / PADDED)) * PADDED

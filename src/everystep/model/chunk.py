@@ -15,12 +15,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, Shaped
 
+from everystep.core.sizes import CHUNK
 from everystep.model.config import Config
 from everystep.model.gemma import Gemma
 from everystep.model.kv_cache import GLOBAL, KINDS, SLIDING, KVCache, by_kind, flat, size_of
 from everystep.model.logprobs import attention
-
-CHUNK = 16  # decode steps between two looks of the host
 
 
 @dataclass(frozen=True, eq=False, slots=True)

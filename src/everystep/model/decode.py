@@ -29,8 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from everystep.core.sizes import CHUNK, bucket, padded, room
 from everystep.core.types import Sampling
-from everystep.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys
+from everystep.model.chunk import Settings, Structure, chunk, prefill, row_keys
 from everystep.model.kv_cache import (
     GLOBAL,
     KINDS,
@@ -40,7 +41,6 @@ from everystep.model.kv_cache import (
     inserted,
     joined,
     moved,
-    room,
     size_of,
     slack,
     stacked,
@@ -49,10 +49,8 @@ from everystep.model.kv_cache import (
 from everystep.model.mesh import spread_rows
 from everystep.model.workers import LAUNCH, worker_count
 
-_PROMPT_BUCKET = 32  # prompt lengths are padded to multiples of this
 _ALONE_BUCKET = 16  # those of prompts that are read by one row only
 _PREFILLED = 32  # prompts at a time: on a processor four times as many take a third longer each
-_FEWEST = 16  # below so many rows a smaller batch saves no time worth a compilation
 _FREE = 4  # rows that wait get their places when one in so many is free
 
 
@@ -69,7 +67,7 @@ class Decoded:
 
 def prompt_length(prompts: Sequence[Sequence[int]]) -> int:
     """The padded length that `decode` uses for these prompts."""
-    return _rounded(max(map(len, prompts)), _PROMPT_BUCKET)
+    return padded(max(map(len, prompts)))
 
 
 def _rounded(length: int, to: int) -> int:
@@ -118,7 +116,7 @@ def decode(
     made = np.zeros(wanted, np.int32)
     settings = Settings(sampling.temperature == 0, sampling.top_k, sampling.top_p, ends, pad)
     at_once = min(at_once or wanted, wanted)
-    side = max(1, min(worker_count(state), at_once // _FEWEST, len(prompts)))
+    side = max(1, min(worker_count(state), at_once // bucket(1), len(prompts)))
     refill = jax.default_backend() != "cpu" if refill is None else refill
     together = len(prompts) if refill else max(side, at_once // n)  # prompts whose batches are side by side
     waves = [range(at, min(at + together, len(prompts))) for at in range(0, len(prompts), together)]
@@ -209,7 +207,7 @@ class _Batch:
         self.length = prompt_length(own) if n > 1 else _rounded(max(map(len, own)), _ALONE_BUCKET)
         self.wanted = [p * n + sample for p in some for sample in range(n)]
         self.next = 0  # of the wanted rows
-        size = _bucket(min(at_once or len(self.wanted), len(self.wanted)))
+        size = bucket(min(at_once or len(self.wanted), len(self.wanted)))
         self.rows = np.full(size, -1)
         self.made = np.zeros(size, np.int32)  # tokens of each
         self.shift = np.zeros(size, np.int32)  # a slot's position is the slot plus the row's shift
@@ -245,8 +243,8 @@ class _Batch:
         while (waiting := len(self.wanted) - self.next) and len(free) >= unit:
             self._admit(free[: min(unit, waiting)])
             free = free[unit:]
-        if not waiting and (bucket := _bucket(len(self.rows) - len(free))) < len(self.rows):
-            self._keep(bucket)
+        if not waiting and (size := bucket(len(self.rows) - len(free))) < len(self.rows):
+            self._keep(size)
         return bool((self.rows >= 0).any())
 
     def start(self, temperature: float, settings: Settings) -> tuple[Array, Array, Array]:
@@ -275,7 +273,7 @@ class _Batch:
         some = self.wanted[self.next : self.next + len(places)]
         self.next += len(some)
         distinct = list(dict.fromkeys(r // self.n for r in some))
-        which = np.resize(np.arange(len(distinct)), _bucket(len(distinct)))
+        which = np.resize(np.arange(len(distinct)), bucket(len(distinct)))
         own = [self.prompts[p] for p in distinct]
         length = self.length if self.kv_cache is None else _rounded(max(map(len, own)), _ALONE_BUCKET)
         kv_cache, logits = self._prefilled(own, length, which)
@@ -303,7 +301,7 @@ class _Batch:
             logits = self._spread(taken(logits, jnp.asarray(index), len(which)))
             self.kv_cache, self.logits, self.done = kv_cache, logits, self._spread(spare)
         else:
-            to = np.resize(places, _bucket(len(places)))  # the spare ones say the same once more
+            to = np.resize(places, bucket(len(places)))  # the spare ones say the same once more
             of = np.resize([at[r // self.n] for r in some], len(to))
             starts = {kind: np.int32(start) for kind, start in self.starts.items()}
             put = inserted(self.kv_cache, self.logits, self.done, kv_cache, logits, of, to, starts)
@@ -323,12 +321,12 @@ class _Batch:
         kv_cache, logits = zip(*made, strict=True)
         return self._spread(stacked(kv_cache, length)), self._spread(jnp.concatenate(logits))
 
-    def _keep(self, bucket: int) -> None:
+    def _keep(self, size: int) -> None:
         """A smaller batch of the rows that are left; its spare rows repeat them and are ignored."""
         live = np.flatnonzero(self.rows >= 0)
         if not len(live):
             return
-        keep = np.resize(live, bucket)
+        keep = np.resize(live, size)
         self.kv_cache = self._join(keep)
         tree = taken((self.logits, self.done, self.keys), jnp.asarray(keep), len(self.rows))
         self.logits, self.done, self.keys = self._spread(tree)
@@ -372,11 +370,6 @@ class _Batch:
             if kind == GLOBAL:
                 self.shift = self.shift + np.int32(drop)
         self.kv_cache, self.starts = kv_cache, starts
-
-
-def _bucket(rows: int) -> int:
-    """The smallest of 16, 32, 64, … that holds the rows."""
-    return max(_FEWEST, 1 << (rows - 1).bit_length())
 
 
 def _cut(tokens: np.ndarray, logprobs: np.ndarray, ends: tuple[int, ...]) -> Decoded:

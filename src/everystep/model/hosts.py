@@ -53,6 +53,11 @@ def first() -> bool:
     return jax.process_index() == 0
 
 
+def alone() -> bool:
+    """Whether this process trains by itself."""
+    return jax.process_count() == 1
+
+
 def time_of_first(now: Callable[[], float]) -> Callable[[], float]:
     """A clock that shows every process the first one's time. All must ask equally often."""
     return lambda: float(json.loads(_from_first(json.dumps(now()).encode())))

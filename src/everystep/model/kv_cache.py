@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from everystep.core.sizes import room
 from everystep.model.config import Config
 
 GLOBAL, SLIDING = KINDS = ("global", "sliding")  # layers that look at everything, and those with a window
 _AXIS = {"k": 2, "v": 1}  # that of the slots: k [rows*kv, width, slots], v [rows*kv, slots, width]
-_LEAST = 64  # slots; fewer would save less time than their programs take to compile
 
 Layers = dict[str, dict[str, Array]]  # k and v by layer
 KVCache = dict[str, Layers]  # by kind
@@ -43,18 +43,6 @@ def flat(kv_cache: KVCache) -> Layers:
 def size_of(layers: Layers) -> int:
     """How many slots there are; 0 where there is no layer."""
     return max((layer["v"].shape[_AXIS["v"]] for layer in layers.values()), default=0)
-
-
-def room(slots: int, most: int | None = None) -> int:
-    """The smallest of 64, 128, 192, 256, 384, ... that holds the slots, so that few shapes are compiled; no
-    more than `most`, where that holds them.
-
-    >>> [room(n) for n in (1, 64, 65, 129, 257)], room(520, 576)
-    ([64, 64, 128, 192, 384], 576)
-    """
-    power = max(_LEAST, 1 << (slots - 1).bit_length())
-    size = power * 3 // 4 if power > 2 * _LEAST and slots <= power * 3 // 4 else power
-    return size if most is None else min(size, max(most, slots))
 
 
 def slack(window: int, chunk: int) -> int:

@@ -1,4 +1,4 @@
-"""A plan on the terminal: memory by step, hours by stage, what does not fit with its mend, what was assumed.
+"""A plan on the terminal: memory by step, hours by stage, what does not fit with a suggestion, what was assumed.
 Nothing is told by colour alone, and 80 columns hold it."""
 
 from rich.console import Group, RenderableType
@@ -7,6 +7,7 @@ from rich.text import Text
 
 from everystep.forecast.plan import Plan
 from everystep.show.checked import printable
+from everystep.show.preflight import findings_table
 from everystep.show.screen import table
 
 
@@ -15,7 +16,11 @@ def plan_tables(plan: Plan) -> RenderableType:
     parts: list[RenderableType] = [_head(plan)]
     if plan.uses:
         parts.append(_memory(plan))
-    parts += [_hours(plan), *_problems(plan), Text(verdict(plan), style=_style(plan.fits))]
+    parts += [
+        _hours(plan),
+        findings_table(plan.findings, "what it comes to"),
+        Text(verdict(plan), style=_style(plan.fits)),
+    ]
     parts.append(Text("Assumed: " + "; ".join(map(printable, plan.assumed)) + ".", style="dim"))
     return Group(*parts)
 
@@ -24,7 +29,7 @@ def verdict(plan: Plan) -> str:
     """What the plan comes to, in one line."""
     need = (plan.seconds + plan.reserved) / 3600
     if not plan.fits:
-        where = " and ".join(dict.fromkeys(p.where for p in plan.problems))
+        where = " and ".join(f.name for f in plan.findings.red)
         return f"✗ does not fit ({where}) on {plan.device.title}; planned in {plan.minutes:.1f} min"
     most = max((use.total for use in plan.uses), default=0.0)
     return (
@@ -60,7 +65,7 @@ def _head(plan: Plan) -> Text:
     text = Text(printable(f"{plan.recipe}: {plan.model} on {plan.device.title}\n"), style="bold")
     some = (
         ""
-        if shape["layers"] in plan.analysis.layers
+        if shape.layers in plan.analysis.layers
         else (f"; compiled at {' and '.join(map(str, plan.analysis.layers))} of {shape['layers']} layers")
     )
     text.append(
@@ -96,13 +101,3 @@ def _hours(plan: Plan) -> Table:
         f"update {pace.update:.1f}, host {pace.host:.1f}"
     )
     return table(("stage", "time", "share", "of what"), "lrrL", rows, f"{plan.hours:g} hours", note)
-
-
-def _problems(plan: Plan) -> list[Text]:
-    out = []
-    for problem in plan.problems:
-        text = Text(f"✗ {problem.where}: {printable(problem.what)}", style=_style(False))
-        mend = problem.mend or "no single change that was tried does it: a larger device, or a smaller model"
-        text.append(f"\n  → {printable(mend)}", style="bold")
-        out.append(text)
-    return out

@@ -1,4 +1,4 @@
-"""Preflight on the terminal: every check with its light, what was measured, and its mend. Nothing is told by
+"""Preflight on the terminal: every check with its light, what was measured, and a suggestion. Nothing is told by
 colour alone, and 80 columns hold it."""
 
 from rich.console import Group, RenderableType
@@ -14,14 +14,18 @@ _STYLES = {Light.GREEN: "green", Light.AMBER: "yellow", Light.RED: "bold red"}
 
 def findings(found: Findings, title: str) -> RenderableType:
     """All findings as a table, and what they come to in one line."""
+    return Group(findings_table(found, title), Text(summary(found), style=_STYLES[found.light]))
+
+
+def findings_table(found: Findings, title: str) -> RenderableType:
+    """Each finding with its light, what was measured or counted, and what to do."""
     rows = []
     for f in found.found:
         told = Text(printable(f.measured))
-        if f.mend:
-            told.append(f"\n→ {printable(f.mend)}", style="bold")
+        if f.suggestion:
+            told.append(f"\n→ {printable(f.suggestion)}", style="bold")
         rows.append((Text(SIGNS[f.light], style=_STYLES[f.light]), f.name, told))
-    shown = table(("", "check", "measured, and what to do"), "llL", rows, title)
-    return Group(shown, Text(summary(found), style=_STYLES[found.light]))
+    return table(("", "check", "measured, and what to do"), "llL", rows, title)
 
 
 def summary(found: Findings) -> str:
@@ -29,13 +33,13 @@ def summary(found: Findings) -> str:
 
     >>> from everystep.forecast.findings import red
     >>> summary(Findings((red("disk", "1 GB of 0", "make room"),), minutes=1.23))
-    '✗ red: 1 of 1 must be mended first (disk); 1.2 min'
+    '✗ red: 1 of 1 must be corrected first (disk); 1.2 min'
     """
     n, stops = len(found.found), [f.name for f in found.red]
     look = sum(f.light is Light.AMBER for f in found.found)
     where = f"; {found.minutes:.1f} min" + (f" on {found.device}" if found.device else "")
     if stops:
-        said = f"{len(stops)} of {n} must be mended first ({', '.join(stops)})"
+        said = f"{len(stops)} of {n} must be corrected first ({', '.join(stops)})"
     elif look:
         said = f"nothing stops the run; {look} of {n} to look at"
     else:

@@ -27,7 +27,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tunix.models.gemma3.model import RematConfig
 
 from everystep.core.recipe import Grpo
-from everystep.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys, structure
+from everystep.core.sizes import CHUNK
+from everystep.model.chunk import Settings, Structure, chunk, prefill, row_keys, structure
 from everystep.model.config import Config
 from everystep.model.gemma import Gemma
 from everystep.model.io.known import shape_of
@@ -35,6 +36,7 @@ from everystep.model.keys import Keys
 from everystep.model.kv_cache import at_most, moved
 from everystep.model.lora import add_lora
 from everystep.model.mesh import device_mesh, rows_sharding, weights_sharding
+from everystep.model.shape import shape
 from everystep.train.losses import PolicyBatch, grouped, policy_loss
 from everystep.train.optimizer import adapter_optimizer
 from everystep.train.sft import SftBatch
@@ -78,7 +80,7 @@ def footprint(asked: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = shape_of(asked["model"], jnp.float32)
     width = _WIDTHS[asked["dtype"]]
-    out: dict[str, Any] = {"shape": shape(config), "layers": {}}
+    out: dict[str, Any] = {"shape": dataclasses.asdict(shape(config)), "layers": {}}
     spread = asked["weights"] == "fsdp" and jax.device_count() > 1
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         waiting = []
@@ -99,20 +101,6 @@ def footprint(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(config: Config) -> list[int]:
     return [2, 4] if config.num_layers > 6 else [config.num_layers]
-
-
-def shape(config: Config) -> dict[str, Any]:
-    """What is counted with: the model's numbers, as plain values."""
-    return {
-        "layers": config.num_layers,
-        "vocabulary": config.num_embed,
-        "width": config.embed_dim,
-        "hidden": config.hidden_dim,
-        "heads": config.num_heads,
-        "kv": config.num_kv_heads,
-        "head": config.head_dim,
-        "remat": config.remat_config.name != "NONE",
-    }
 
 
 def _shapes(config: Config, asked: Mapping[str, Any]) -> Shapes:

@@ -14,16 +14,16 @@ from everystep.core.progress import Progress
 from everystep.core.recipe import Recipe, identity
 from everystep.core.record import record
 from everystep.core.run import Run
+from everystep.core.sizes import DEV_TASKS
 from everystep.core.types import Graded, Score
 from everystep.data.prepare import draws as training_draws
-from everystep.forecast.work import shape_from
 from everystep.model.gemma import Gemma
 from everystep.model.io.load import load
 from everystep.model.lora import adapter, add_lora, save_adapter
 from everystep.model.sampler import Policy
+from everystep.model.shape import shape
 from everystep.score.mix import mix_of
 from everystep.train.checkpoint import Saved
-from everystep.train.footprint import shape
 from everystep.train.grpo import OnStep
 from everystep.train.grpo import grpo as train_grpo
 from everystep.train.metrics import Log, metrics
@@ -36,8 +36,6 @@ from everystep.train.stage_session import StageSession
 from everystep.train.throughput import reach, throughput
 from everystep.train.timing import PhaseTimer, shares
 from everystep.train.watch import RollBack, trouble
-
-_DEV_TASKS = 128  # how many dev tasks training looks at while it runs
 
 
 def sft(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
@@ -55,7 +53,7 @@ def sft(recipe: Recipe, run: Run, session: Session, screen: Progress) -> None:
     lora = recipe.model.lora
     model = add_lora(base.model, lora.rank, lora.alpha, recipe.seed)
     rows = examples(tasks, base.tokenizer, recipe.model.prompt)
-    worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:_DEV_TASKS]
+    worked_dev = [t for t in dev if t.solution and t.level in {s.level for s in tasks}][:DEV_TASKS]
     planned = planned_steps(len(rows), recipe.sft)
     stage_session = session.open_stage("sft", planned, recipe, run, screen)
     with (
@@ -166,7 +164,7 @@ def _recorder(
     advance: Callable[[int, str], None],
 ) -> OnStep:
     """What is done after every step: dev now and then, records, metrics, seconds, bounds."""
-    dev = tasks_of(run, "dev")[:_DEV_TASKS]
+    dev = tasks_of(run, "dev")[:DEV_TASKS]
 
     def on_step(step: int, values: dict[str, float], graded: list[Graded], scores: list[Score]) -> None:
         if step % recipe.grpo.eval_every == 0 or step == stage_session.schedule.steps:
@@ -210,9 +208,9 @@ def _keep_grpo(
 
 def _say_throughput(recipe: Recipe, run: Run, rows: list[Any], model: Gemma, screen: Progress) -> None:
     config, spent = model.config, read_jsonl(run.seconds("grpo"))[0]
-    of, peak = shape_from(shape(config)), reach(config.param_dtype)
+    of, peak = shape(config), reach(config.param_dtype)
     if rates := throughput(of, recipe.grpo.prompts, recipe.grpo.group, rows, spent, peak):
-        screen.say(f"grpo: {rates.words()}")
+        screen.say(f"grpo: {rates.describe()}")
 
 
 def _time_spent(run: Run, stage: str) -> str:

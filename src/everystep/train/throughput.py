@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from everystep.forecast.work import Shape
+from everystep.model.shape import Shape
 
 _REPEATS = 5
 
@@ -30,19 +30,15 @@ class Throughput:
     update: float
     reach: float
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """
-        >>> Throughput(30.0, 12000.0, 3e10, 4.5e10, 1.5e11).words()
+        >>> Throughput(30.0, 12000.0, 3e10, 4.5e10, 1.5e11).describe()
         '30 completions a second, 12,000 tokens a second of rollout; rollout 20 %, update 30 % of 150 GFLOP/s'
         """
-        share, width = (
-            f"{self.rollout / self.reach:.0%}, update {self.update / self.reach:.0%}",
-            self.reach / 1e9,
-        )
-        share = share.replace("%", " %")
+        rollout, update = 100 * self.rollout / self.reach, 100 * self.update / self.reach
         return (
             f"{self.completions:,.0f} completions a second, {self.tokens:,.0f} tokens a second of rollout; "
-            f"rollout {share} of {width:,.0f} GFLOP/s"
+            f"rollout {rollout:.0f} %, update {update:.0f} % of {self.reach / 1e9:,.0f} GFLOP/s"
         )
 
 

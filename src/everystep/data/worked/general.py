@@ -102,11 +102,7 @@ def change(rng: random.Random, level: int) -> Problem:
         )
     )
     left = note - a - b
-    steps = (
-        f"Cost: {a} + {b} = {a + b}.",
-        f"Change: {note} - {a + b} = {left}.",
-        f"Therefore, ${left} is left.",
-    )
+    steps = (f"Cost: {a} + {b} = {a + b}.", f"Change: {note} - {a + b} = {left}.", f"Therefore, ${left} is left.")
     return Problem(question, steps, f"${left}", Kind.MONEY)
 
 

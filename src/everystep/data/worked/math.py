@@ -87,11 +87,7 @@ def equation(rng: random.Random, level: int) -> Problem:
             f"What is x if {a} * x + {b} = {c}?",
         )
     )
-    steps = (
-        f"Subtract: {c} - {b} = {a * x}.",
-        f"Divide: {a * x} / {a} = {x}.",
-        f"Therefore, the number is {x}.",
-    )
+    steps = (f"Subtract: {c} - {b} = {a * x}.", f"Divide: {a * x} / {a} = {x}.", f"Therefore, the number is {x}.")
     return Problem(question, steps, str(x), Kind.NUMBER)
 
 

@@ -77,11 +77,7 @@ def sequence(rng: random.Random, level: int) -> Problem:
             f"The numbers {a}, {b}, {c} grow by the same amount. What is the next number?",
         )
     )
-    steps = (
-        f"Gap: {b} - {a} = {gap}.",
-        f"Next: {c} + {gap} = {c + gap}.",
-        f"Therefore, the next number is {c + gap}.",
-    )
+    steps = (f"Gap: {b} - {a} = {gap}.", f"Next: {c} + {gap} = {c + gap}.", f"Therefore, the next number is {c + gap}.")
     return Problem(question, steps, str(c + gap), Kind.NUMBER)
 
 
@@ -97,11 +93,7 @@ def ages(rng: random.Random, level: int) -> Problem:
         )
     )
     end = a + b + c
-    steps = (
-        f"Now: {a} + {b} = {a + b}.",
-        f"Then: {a + b} + {c} = {end}.",
-        f"Therefore, the {old} will be {end}.",
-    )
+    steps = (f"Now: {a} + {b} = {a + b}.", f"Then: {a + b} + {c} = {end}.", f"Therefore, the {old} will be {end}.")
     return Problem(question, steps, str(end), Kind.NUMBER)
 
 
@@ -119,11 +111,7 @@ def truth(rng: random.Random, level: int) -> Problem:
     )
     answer = "yes" if holds else "no"
     sign = ">" if a + b > bound else "<"
-    steps = (
-        f"Sum: {a} + {b} = {a + b}.",
-        f"Compare: {a + b} {sign} {bound}.",
-        f"Therefore, the answer is {answer}.",
-    )
+    steps = (f"Sum: {a} + {b} = {a + b}.", f"Compare: {a + b} {sign} {bound}.", f"Therefore, the answer is {answer}.")
     return Problem(question, steps, answer, Kind.BOOLEAN)
 
 
@@ -163,11 +151,7 @@ def together(rng: random.Random, level: int) -> Problem:
         )
     )
     gap = more - less
-    steps = (
-        f"{b}: {total} - {less} = {more}.",
-        f"More: {more} - {less} = {gap}.",
-        f"Therefore, {b} has {gap} more.",
-    )
+    steps = (f"{b}: {total} - {less} = {more}.", f"More: {more} - {less} = {gap}.", f"Therefore, {b} has {gap} more.")
     return Problem(question, steps, str(gap), Kind.NUMBER)
 
 
@@ -187,10 +171,6 @@ def choice(rng: random.Random, level: int) -> Problem:
         )
     )
     letter = "ABC"[options.index(total)]
-    steps = (
-        f"Sum: {a} + {b} = {a + b}.",
-        f"Total: {a + b} + {c} = {total}.",
-        f"Therefore, the answer is {letter}.",
-    )
+    steps = (f"Sum: {a} + {b} = {a + b}.", f"Total: {a + b} + {c} = {total}.", f"Therefore, the answer is {letter}.")
     choices = tuple(map(str, options))
     return Problem(question, steps, letter, Kind.CHOICE, choices=choices, key=tuple(sorted((a, b, c))))
