@@ -201,6 +201,20 @@ def test_the_host_half_runs_without_jax(statement: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_package_itself_costs_nothing_to_import() -> None:
+    command = [sys.executable, "-X", "importtime", "-c", "import everystep"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PACKAGE.parent).stderr
+    (own,) = [line for line in said.splitlines() if line.split("|")[-1].strip() == "everystep"]
+    assert int(own.split("|")[1]) <= 50_000, "microseconds, with all that it imports"
+
+
+def test_the_order_of_stages_stands_in_one_place() -> None:
+    """But for the schema of ablations, whose type has to name them."""
+    order = re.compile(r"""["']base["'],\s*["']sft["'],\s*["']grpo["']""")
+    found = {name(p) for p in MODULES if order.search(p.read_text(encoding="utf-8"))}
+    assert found == {"core/run.py", "evaluate/changes.py"}
+
+
 ABLATIONS = sorted((ROOT / "recipes" / "ablations").glob("*.yaml"))
 RECIPES = sorted(set((ROOT / "recipes").rglob("*.yaml")) - set(ABLATIONS))
 
