@@ -80,7 +80,7 @@ def hub_rows(source: str, hub: str, subset: str | None, instead: str) -> Iterato
             f"set data.{source}.path to {instead}"
         ) from error
     for split in sorted(data, key=lambda name: name != "train"):
-        yield from ((split, f"{hub}/{split}:{i}", dict(row)) for i, row in enumerate(data[split], 1))
+        yield from ((str(split), f"{hub}/{split}:{i}", dict(row)) for i, row in enumerate(data[split], 1))
 
 
 def text_of(value: Any, key: str, where: str) -> str:

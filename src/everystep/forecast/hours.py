@@ -106,7 +106,7 @@ def stages(
     return out
 
 
-def hours(spent: Sequence[Stage], recipe: Recipe, beside: Mapping[str, float] | None = None, note: str = "") -> Finding:
+def hours(spent: Sequence[Stage], recipe: Recipe, beside: Mapping[str, Any] | None = None, note: str = "") -> Finding:
     """Do the stages fit the recipe's hours, less what a session keeps free at its end? `beside`: further
     figures; `note`: said at the end."""
     need = math.fsum(s.seconds for s in spent)

@@ -66,7 +66,7 @@ def _head(plan: Plan) -> Text:
     some = (
         ""
         if shape.layers in plan.analysis.layers
-        else (f"; compiled at {' and '.join(map(str, plan.analysis.layers))} of {shape['layers']} layers")
+        else (f"; compiled at {' and '.join(map(str, plan.analysis.layers))} of {shape.layers} layers")
     )
     text.append(
         f"{plan.dtype}; a chip holds weights {size(held['weights'])}, adapter {size(held['adapter'])}, its "
