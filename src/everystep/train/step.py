@@ -51,7 +51,7 @@ class Trainer:
         self.gradient, self.evaluation = gradient_programs(graph, adapter, rest, loss, self.mesh)
         self.mean = jax.jit(running_mean, donate_argnums=0)
         self.update = jax.jit(updated, donate_argnums=(0, 1))
-        self.state = _OPTIMIZER.init(self.adapter())
+        self.state: Any = _OPTIMIZER.init(self.adapter())
         if self.mesh is not None:  # a program is compiled again for an array that it finds elsewhere the second time
             whole = NamedSharding(self.mesh, PartitionSpec())
             self.state = jax.tree.map(lambda x: x if mesh_of(x) == self.mesh else put(x, whole), self.state)
@@ -133,7 +133,12 @@ def updated(adapter: Any, state: Any, gradient: Any, rate: Array) -> tuple[Any, 
 
 def running_mean(mean: Any, gradients: list[Any], n: Array) -> Any:
     """The mean of `n` gradients with one more, which is the sum of its parts (Welford's update)."""
-    total = jax.tree.map(lambda *parts: sum(parts[1:], parts[0]).astype(jnp.float32), *gradients)
+
+    def added(*parts: Any) -> Any:
+        whole: Any = sum(parts[1:], parts[0])
+        return whole.astype(jnp.float32)
+
+    total = jax.tree.map(added, *gradients)
     return total if mean is None else jax.tree.map(lambda m, x: m + (x - m) / (n + 1), mean, total)
 
 
