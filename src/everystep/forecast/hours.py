@@ -7,6 +7,7 @@ measured on this machine (`measured`). What is stated and not counted is named i
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from everystep.core.recipe import Recipe
 from everystep.core.run import stages_of

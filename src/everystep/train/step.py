@@ -133,7 +133,12 @@ def updated(adapter: Any, state: Any, gradient: Any, rate: Array) -> tuple[Any, 
 
 def running_mean(mean: Any, gradients: list[Any], n: Array) -> Any:
     """The mean of `n` gradients with one more, which is the sum of its parts (Welford's update)."""
-    total = jax.tree.map(lambda *parts: jnp.float32(sum(parts[1:], parts[0])), *gradients)
+
+    def added(*parts: Any) -> Any:
+        whole: Any = sum(parts[1:], parts[0])
+        return whole.astype(jnp.float32)
+
+    total = jax.tree.map(added, *gradients)
     return total if mean is None else jax.tree.map(lambda m, x: m + (x - m) / (n + 1), mean, total)
 
 
