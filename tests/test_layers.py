@@ -51,9 +51,7 @@ LONGER = {
     "train/engine.py:keep_base": 78,
     "train/grpo.py:grpo": 85,
     "train/stages.py:_grpo": 86,
-    "verify/arithmetic.py:evaluate": 96,
     "verify/phrases.py:_in_digits": 68,
-    "verify/reader.py:left": 68,
     "verify/tokens.py:tokenize": 88,
 }
 TOTAL = 35_300  # lines of the package; may only shrink

@@ -12,9 +12,9 @@ from everystep.verify.arithmetic import evaluate
 from everystep.verify.claims import Link, expression, is_share
 from everystep.verify.measures import matching, stands_first, unit_text
 from everystep.verify.reader import Side, is_label
+from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Number, Token
 from everystep.verify.unit_table import PREFIXES
 from everystep.verify.units import find_units
-from everystep.verify.tokens import CLOSE, MARK, NUM, ODD, OP, OPEN, REL, VAR, WORD, Number, Token
 
 CORRECTED = "corrected afterwards"
 _MAX_SLASHES = 4
@@ -34,19 +34,23 @@ _TRIED = re.compile(
     r"\b(?:try|trying|let's (?:try|test|check|select|choose|see)|guess|test(?:ing)?|verify|trial)\b", re.IGNORECASE
 )
 _DENIED = re.compile(
-    r"contradict|[(\s]false\b|\bnot (?:true|possible|equal|valid|work|hold|satisf\w+|correct|right|the case|an integer)\b"
-    r"|\b(?:no|without) (?:integer |real |such )?solution|\bimpossible\b|\binvalid\b|\b(?:doesn't|does not|do not|don't|isn't|"
-    r"cannot|can't|fails?|absurd|would have to be|which it is not)\b|≠|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
+    r"contradict|[(\s]false\b"
+    r"|\bnot (?:true|possible|equal|valid|work|hold|satisf\w+|correct|right|the case|an integer)\b"
+    r"|\b(?:no|without) (?:integer |real |such )?solution|\bimpossible\b|\binvalid\b"
+    r"|\b(?:doesn't|does not|do not|don't|isn't|cannot|can't|fails?|absurd|would have to be|which it is not)\b|≠"
+    r"|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
     re.IGNORECASE,
 )
+_WRONG = r"(?:wrong|incorrect|not right|a mistake)"
 _CORRECTION = re.compile(
-    r"\W{0,6}(?:\w+\W+){0,3}?(?:wait(?! for| until)|hold on|actually|oops|hmm|sorry|correction|no,|that(?:'s| is| was) (?:wrong|incorrect|not right|a mistake)"
-    r"|this is (?:wrong|incorrect|not right|a mistake)|let me (?:re|correct|fix|check)|i made an? (?:mistake|error)|scratch that)",
+    r"\W{0,6}(?:\w+\W+){0,3}?(?:wait(?! for| until)|hold on|actually|oops|hmm|sorry|correction|no,"
+    rf"|that(?:'s| is| was) {_WRONG}|this is {_WRONG}|let me (?:re|correct|fix|check)|i made an? (?:mistake|error)"
+    r"|scratch that)",
     re.IGNORECASE,
 )
 _DIGIT = re.compile(
-    r"\b(?:units?'?s?|ones|last|final|unit)\s+(?:\w+\s+)?digits?\b|\bmod(?:ulo)?\b|≡|\bends? (?:in|with)\b|\bbase\b",
-    re.I,
+    r"\b(?:units?'?s?|ones|last|final)\s+(?:\w+\s+)?digits?\b|\bmod(?:ulo)?\b|≡|\bends? (?:in|with)\b|\bbase\b",
+    re.IGNORECASE,
 )
 _OF_DIGITS = re.compile(r"\b(?:remainder|digits?)\b[^.;,]{0,20}\b(?:of|when|in)\s*$", re.IGNORECASE)
 _CLOCK = {"am", "pm", "a.m", "p.m", "o'clock", "AM", "PM"}
@@ -89,7 +93,7 @@ def is_last_digit(value: Number, stated: Number) -> bool:
     those."""
     if Fraction(value).denominator != 1 or Fraction(stated).denominator != 1:
         return False
-    return 0 <= stated < 10 and (value - stated) % 10 == 0 or (stated < 100 and (value - stated) % 100 == 0)
+    return (0 <= stated < 10 and (value - stated) % 10 == 0) or (stated < 100 and (value - stated) % 100 == 0)
 
 
 _MODULUS = re.compile(r"\bmod(?:ulo)?\b\W{0,4}(\d{1,6})|\b[FZ]_(\d{1,6})|\b(clock)\b", re.IGNORECASE)
