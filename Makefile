@@ -65,7 +65,7 @@ lock:
 	build/lock/bin/pip install --quiet pip-tools
 	build/lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	    --extra judge --extra symbolic --extra play --extra video --extra test -o requirements.lock pyproject.toml
+	    --extra judge --extra symbolic --extra play --extra film --extra test -o requirements.lock pyproject.toml
 
 # Thousands of small GRPO steps: does a run hold more memory, files or disk with every one?
 endurance: $(READY)

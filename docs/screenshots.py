@@ -31,8 +31,8 @@ from rich.text import Text
 from everystep.core.files import read_json
 from everystep.core.run import Run, read_run
 from everystep.core.types import Task, Truth
+from everystep.show.findings import Findings, read_findings
 from everystep.show.report import page
-from everystep.show.report_data import Findings, read_findings
 
 IMAGES = (
     "report-light.png",

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import run_fixtures
 from everystep.cli import app as cli
-from everystep.cli.ablation import ablate, minutes_left, plan
+from everystep.cli.ablation_queue import ablate, minutes_left, plan
 from everystep.core.files import RunError, read_jsonl
 from everystep.core.recipe import Grpo, load
 from everystep.core.record import Record
@@ -29,7 +29,7 @@ from everystep.evaluate.ablation import METRICS, done_row, failed_row, figures, 
 from everystep.evaluate.changes import Arm, Job, arms, digest, jobs, read_ablation
 from everystep.evaluate.results import Place
 from everystep.show.ablations import markdown, terminal
-from everystep.show.forest import forest
+from everystep.show.plots import forest
 from everystep.show.screen import Screen
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -310,7 +310,7 @@ def replace_all(found: list[Any]) -> list[Any]:
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from everystep.cli.ablation import decided
+from everystep.cli.ablation_queue import decided
 from everystep.evaluate.ablation import done_row, failed_row
 from everystep.evaluate.changes import arms, jobs, read_ablation
 from everystep.evaluate.results import Place

@@ -17,7 +17,7 @@ import pytest
 
 from everystep.core.files import append_jsonl
 from everystep.core.types import Completion, Prompt, Sampling, Stop, Task, Verdict
-from everystep.show.play_ask import (
+from everystep.show.ask import (
     LINE,
     Model,
     Phase,
@@ -29,9 +29,24 @@ from everystep.show.play_ask import (
     open_model,
     whole,
 )
-from everystep.show.play_cards import answers, answers_json, asked, checked_trace, heading, note, votes
-from everystep.show.play_records import ANY, PAGE, Book, Wish, browse, chosen, domains, stages
-from everystep.show.play_serve import BODY, guarded
+from everystep.show.cards import (
+    ANY,
+    PAGE,
+    Book,
+    Wish,
+    answers,
+    answers_json,
+    asked,
+    browse,
+    checked_trace,
+    chosen,
+    domains,
+    heading,
+    note,
+    stages,
+    votes,
+)
+from everystep.show.playground import BODY, guarded
 from everystep.verify.grade import grade
 from fakes import ScriptedSampler
 from run_fixtures import HOSTILE, finished, tasks
@@ -76,7 +91,7 @@ def says(text: str) -> Stream:
 def typed(text: str, step: int = 5) -> Stream:
     """A stream that writes so many characters at a time."""
 
-    def stream(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+    def stream(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
         for end in range(step, len(text), step):
             told([Completion(prompt.task_id, i, text[:end], stop=Stop.LENGTH) for i in range(n)])
         return [Completion(prompt.task_id, i, text) for i in range(n)]
@@ -90,7 +105,7 @@ class Hanging:
     def __init__(self, text: str = GOOD) -> None:
         self.text, self.go, self.begun = text, threading.Event(), threading.Event()
 
-    def __call__(self, prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+    def __call__(self, prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
         self.begun.set()
         assert self.go.wait(30)
         return [Completion(prompt.task_id, i, self.text) for i in range(n)]
@@ -120,7 +135,7 @@ def test_models_answer_side_by_side() -> None:
 def test_a_model_has_one_question_at_a_time_and_everybody_gets_their_own_answer() -> None:
     inside, most = 0, 0
 
-    def echo(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+    def echo(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
@@ -179,7 +194,7 @@ def test_who_waits_is_told_how_long_the_line_is_and_a_full_one_is_refused() -> N
 def test_a_model_that_is_given_up_stops_where_it_can() -> None:
     told_off = threading.Event()
 
-    def endless(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+    def endless(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
         try:
             for k in range(2_000):
                 time.sleep(0.01)
@@ -223,7 +238,7 @@ def test_a_model_that_fails_says_so_and_goes_on(
 ) -> None:
     raised = [error]
 
-    def stream(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+    def stream(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
         if raised:
             raise raised.pop()
         return [Completion(prompt.task_id, 0, GOOD)]

@@ -22,10 +22,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from everystep.cli.app import main
 from everystep.core.trace import MAX_CHARS, gold, render
 from everystep.core.types import Completion, Prompt, Sampling, Stop
-from everystep.show.play_ask import Told, close_model, open_model, whole
-from everystep.show.play_records import Book, Wish, chosen
-from everystep.show.play_serve import serve
-from everystep.show.playground import QUESTION, Limits, build
+from everystep.show.ask import Told, close_model, open_model, whole
+from everystep.show.cards import Book, Wish, chosen
+from everystep.show.playground import QUESTION, Limits, build, serve
 from fakes import ScriptedSampler
 from run_fixtures import HOSTILE, finished, tasks
 
@@ -61,7 +60,7 @@ def solved(prompt: Prompt, sample: int) -> str:
     return next(render(gold(t)) for t in KNOWN if t.question in prompt.text)
 
 
-def typed(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+def typed(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
     """Writes what `echo` says, a piece at a time; from its last sentence on only while `PACE` is set."""
     texts = [echo(prompt, i) for i in range(n)]
     for end in range(4, len(texts[0]), 4):
@@ -91,7 +90,7 @@ def hung() -> Iterator[None]:
     RELEASE.set()
 
 
-def hang(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
+def hang(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
     RELEASE.wait(60)
     return [Completion(prompt.task_id, i, echo(prompt, i)) for i in range(n)]
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from everystep.cli import app as cli
-from everystep.ship.bundle import parcel
+from everystep.ship.push import TARGETS, PushError, bundle
 
 TOKEN = "hf_neverToBeSeen"
 KEY = "0123neverToBeSeen"
@@ -91,20 +91,20 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_may_be_published(run: Path) -> None:
-    found = parcel(run)
+    found = bundle(run)
     assert found.folder == run / "export" / "grpo" / "hf" and found.gemma
     assert found.title == "mine after grpo, step 5 (hf)"
     assert found.files == {name: len(content) for name, content in sorted(contents(found.folder).items())}
-    assert parcel(run, "peft").kind == "peft" and parcel(run, stage="sft").folder.parent.name == "sft"
-    assert parcel(found.folder) == found == parcel(found.folder, "hf")
-    assert "actor/5/model_params/d/6df1" in parcel(run, "tunix").files
+    assert bundle(run, "peft").kind == "peft" and bundle(run, stage="sft").folder.parent.name == "sft"
+    assert bundle(found.folder) == found == bundle(found.folder, "hf")
+    assert "actor/5/model_params/d/6df1" in bundle(run, "tunix").files
 
 
 def test_the_shipped_base_needs_no_notice(tmp_path: Path) -> None:
     found = exported(tmp_path / "hf", base="tiny")
     spoil(found, files=lambda files: files.pop("NOTICE"))
     (found / "NOTICE").unlink()
-    assert not parcel(found).gemma
+    assert not bundle(found).gemma
 
 
 def spoil(folder: Path, files: Callable[[dict[str, str]], Any] | None = None, **about: Any) -> None:
@@ -130,28 +130,28 @@ def climbing(folder: Path) -> None:
 
 
 REFUSED = {
-    "no mark": (lambda f: (f / "export.json").unlink(), "has no export.json, so it is no export"),
+    "no mark": (lambda f: (f / "export.json").unlink(), "is no finished export"),
     "damaged mark": (lambda f: (f / "export.json").write_text('{"format": "h'), "export.json: is damaged"),
     "a list": (lambda f: (f / "export.json").write_text("[]"), "export.json: is damaged"),
-    "other format": (lambda f: spoil(f, format="gguf"), "export.json: is damaged"),
-    "not compared": (lambda f: spoil(f, agreement=None), "does not say that it was compared"),
+    "other format": (lambda f: spoil(f, format="gguf"), "does not say that it was compared"),
+    "not compared": (lambda f: spoil(f, agreement=None), "says nothing of a comparison"),
     "compared and worse": (
         lambda f: spoil(f, agreement=AGREEMENT | {"logits": 0.5}),
         "does not say that it was compared",
     ),
     "not a number": (
         lambda f: spoil(f, agreement=AGREEMENT | {"logits": "nan"}),
-        "does not say that it was compared",
+        "says nothing of a comparison",
     ),
     "nothing compared": (
         lambda f: spoil(f, agreement=AGREEMENT | {"tokens": 0}),
         "does not say that it was compared",
     ),
     "no hashes": (lambda f: spoil(f, files=dict.clear), "holds NOTICE, which is not of the export"),
-    "no list of files": (lambda f: spoil_files(f, None), "does not say which files"),
-    "no hash": (lambda f: spoil_files(f, {"README.md": "abc"}), "does not say which files"),
-    "no card": (lambda f: without(f, "README.md"), r"has no model card \(README.md\)"),
-    "no notice": (lambda f: without(f, "NOTICE"), "has no NOTICE, which Gemma's terms ask for"),
+    "no list of files": (lambda f: spoil_files(f, None), "export.json: is damaged"),
+    "no hash": (lambda f: spoil_files(f, {"README.md": "abc"}), "holds NOTICE, which is not of the export"),
+    "no card": (lambda f: without(f, "README.md"), "has no README.md, which must go with it"),
+    "no notice": (lambda f: without(f, "NOTICE"), "has no NOTICE, which must go with it"),
     "a file is gone": (lambda f: (f / "tokenizer.json").unlink(), "lacks tokenizer.json"),
     "a changed card": (lambda f: (f / "README.md").write_text("# best"), "README.md is not the one"),
     "a flipped byte": (
@@ -168,7 +168,7 @@ REFUSED = {
     ),
     "a link to a folder": (linked, "holds more, which is not of the export"),
     "a way out": (climbing, "lacks ../secret"),
-    "half": (lambda f: f.rename(f.with_name(".hf.partial")), "is half an export"),
+    "half": (lambda f: f.rename(f.with_name(".hf.partial")), "is no finished export"),
 }
 
 
@@ -183,7 +183,7 @@ def test_what_is_refused(tmp_path: Path, case: str) -> None:
     folder = exported(tmp_path / "hf")
     change(folder)
     with pytest.raises(ValueError, match=line) as error:
-        parcel(next(p for p in tmp_path.iterdir() if p.name.endswith(("hf", ".partial"))))
+        bundle(next(p for p in tmp_path.iterdir() if p.name.endswith(("hf", ".partial"))))
     assert "\n" not in str(error.value)
     assert "everystep export RUN" in str(error.value) or "move it elsewhere" in str(error.value)
 
@@ -197,21 +197,21 @@ def test_what_is_asked_for_wrongly(run: Path, tmp_path: Path) -> None:
     only = exported(tmp_path / "only" / "export" / "sft" / "peft", "peft").parents[2]
     (only / "recipe.json").write_text("{}")
     cases: list[tuple[tuple[Any, ...], str]] = [
-        ((tmp_path / "nowhere",), "no such folder; give a run"),
-        ((tmp_path / "empty",), "has no export.json"),
-        ((bare,), "holds no export; make one: everystep export"),
-        ((bare / "checkpoints",), "has no export.json"),
-        ((run, "gguf"), "format 'gguf' does not exist; there are hf, peft, tunix"),
-        ((run, None, "base"), "the stage 'base' is not exported, only grpo, sft"),
-        ((run, "peft", "sft"), "the stage 'sft' is exported as hf, not as peft"),
-        ((only,), "exported as peft, not as hf; give --format"),
-        ((run / "export" / "grpo",), "holds exports; give one of them"),
-        ((run / "export" / "grpo" / "hf", "peft"), "is a hf export, not peft"),
+        ((tmp_path / "nowhere",), "is no finished export; make one"),
+        ((tmp_path / "empty",), "is no finished export"),
+        ((bare,), "is no finished export; make one"),
+        ((bare / "checkpoints",), "is no finished export"),
+        ((run, "gguf"), "grpo/gguf: is no finished export; there are export/grpo/hf, export/grpo/peft"),
+        ((run, None, "base"), "base/hf: is no finished export; there are export/grpo/hf"),
+        ((run, "peft", "sft"), "sft/peft: is no finished export; there are"),
+        ((only,), "hf: is no finished export; there are export/sft/peft"),
+        ((run / "export" / "grpo",), "is no finished export; there are hf, peft, tunix"),
+        ((run / "export" / "grpo" / "hf", "peft"), "is exported as hf, not as peft"),
         ((run / "export" / "grpo" / "hf", None, "sft"), "is no run; without --stage"),
     ]
     for arguments, line in cases:
         with pytest.raises(ValueError, match=line):
-            parcel(*arguments)
+            bundle(*arguments)
 
 
 @pytest.mark.parametrize("name", ["", "x", "a/b/c", "../x", "a b/c", "https://x/y", "a/b@main", "a/--b", "a/b.git"])
@@ -246,10 +246,11 @@ def test_too_many_files_for_kaggle_and_a_place_that_is_none(
         (folder / f"{i}.bin").write_bytes(b"")
     empty = hashlib.sha256(b"").hexdigest()
     spoil(folder, files=lambda files: files.update({f"{i}.bin": empty for i in range(50)}))
-    assert cli.main(["push", "kaggle", str(folder), "ann/steps/transformers/1b"]) == 2
-    assert "has 56 files; Kaggle's client packs more than 50" in capsys.readouterr().err
+    what = bundle(folder)
+    with pytest.raises(PushError, match="has 56 files; Kaggle's client packs more than 50"):
+        TARGETS["kaggle"].upload(what, "ann/steps/transformers/1b", False, None)
     assert cli.main(["push", "ftp", str(run), "ann/steps"]) == 2
-    assert "'ftp': is no place to push to; there are hf and kaggle" in capsys.readouterr().err
+    assert "'ftp': is no target of a push; there are hf, kaggle" in capsys.readouterr().err
     assert cli.main(["push", "hf", str(run), "ann/steps", "--license", "MIT"]) == 2
     assert "--license: is for Kaggle" in capsys.readouterr().err
 
@@ -312,10 +313,10 @@ class Hub(Place):
             return self.store(path.rpartition("/")[2], body)
         if token == "hf_refused":
             return self.say(401, {"error": "Invalid credentials in Authorization header"})
-        if path == "/api/whoami-v2":
-            role = "read" if token == "hf_reader" else "write"
-            who = {"name": "ann", "orgs": [{"name": "lab"}], "auth": {"accessToken": {"role": role}}}
-            return self.say(503, {}) if token == "hf_down" else self.say(200, who)
+        if token == "hf_down":
+            return self.say(503, {})
+        if token == "hf_reader":
+            return self.say(403, {"error": "this token may only read"})
         if path == "/api/validate-yaml":
             return self.say(200, {"errors": [], "warnings": []})
         if path == "/api/repos/create":
@@ -344,11 +345,13 @@ class Hub(Place):
 
     def create(self, asked: dict[str, Any], token: str) -> None:
         server: Any = self.server
-        name = f"{asked['organization']}/{asked['name']}"
+        name = f"{asked.get('organization') or 'ann'}/{asked['name']}"
+        if name.startswith("bob/"):
+            return self.say(403, {"error": "You are not bob"})
         if asked["name"] == "forbidden":
             return self.say(403, {"error": f"You may not create here, {token}"})
-        if asked["name"] == "race":
-            return self.say(409, {"error": "You already created this model repo"})
+        if name in server.kept:
+            return self.say(409, {"error": "You already created it", "url": f"https://huggingface.co/{name}"})
         server.kept[name] = {"private": asked["visibility"] == "private", "files": {}, "commits": []}
         self.say(200, {"url": f"https://huggingface.co/{name}"})
 
@@ -546,12 +549,12 @@ def test_without_the_word_nothing_is_sent(run: Path, tmp_path: Path, hub: Any, k
     assert lines[7] == "  6 files, 0.0 MB"
     assert lines[8:] == [
         f"to {address(hub)}/ann/steps, private",
-        "account: the token of `hf auth login`",
+        "account: a token of Hugging Face",
         "nothing was sent; the same command with --yes uploads it",
     ]
-    assert "/ann/steps, public\naccount: a token in HF_TOKEN\n" in set_[1] and "adapter_model" in set_[1]
+    assert "/ann/steps, public\naccount: a token of Hugging Face\n" in set_[1] and "adapter_model" in set_[1]
     assert quiet[1] == "" and "account: no token is found\n" in bare[1]
-    assert "account: a key of ann\n" in keyed[1] and "account: a token\n" in with_token[1]
+    assert "account: a key of ann\n" in keyed[1] and "account: a token of Kaggle\n" in with_token[1]
     assert "/models/ann/steps/transformers/1b, public\n" in public[1]
     told = json.loads(as_json[1])
     assert (told["sent"], told["seen"], told["bytes"]) == (False, "private", sum(listed.values()))
@@ -589,7 +592,7 @@ def test_the_hub_gets_the_export_and_nothing_else(run: Path, tmp_path: Path, hub
     told = json.loads(public[1])
     assert told["sent"] and told["address"] == f"{address(hub)}/lab/open" and told["seen"] == "public"
     assert hub.kept["lab/open"]["files"] == contents(export / "hf")
-    assert "is there already and is public; give --public, another name" in seen[2]
+    assert "and is public; give --public or another name" in seen[2]
     assert "holds config.json, which is not of this export" in mixed[2]
     assert tunix[1:] == (f"{address(hub)}/Ann/tunix\n", "")
     assert hub.kept["Ann/tunix"]["files"] == contents(export / "tunix")
@@ -604,20 +607,19 @@ def test_what_the_hub_refuses_is_one_line(run: Path, tmp_path: Path, hub: Any) -
     there = {"private": True, "files": {".gitignore": b"*.safetensors"}, "commits": []}
     hub.kept["ann/ignores"] = there
     cases = {
-        ("ann/x", ""): "no token of Hugging Face is here; make one that may write at https://",
-        ("ann/x", "hf_refused"): "the hub refuses the token",
-        ("ann/x", "hf_reader"): "the token of ann may only read; make one that may write",
+        ("ann/x", ""): "no token is here; make one that may write at https://",
+        ("ann/x", "hf_refused"): "the token is refused",
+        ("ann/x", "hf_reader"): "may not write there (this token may only read); make one that may write",
         ("ann/x", "hf_wïth"): "its client does not understand",
-        ("ann/x", "hf_down"): "the hub answered with status 503; try again later",
-        ("bob/x", TOKEN): "bob is somebody else; give a name of ann or lab",
+        ("ann/x", "hf_down"): "the server answered with status 503; try again later",
+        ("bob/x", TOKEN): "may not write there (You are not bob); make one",
         ("ann/forbidden", TOKEN): "may not write there (You may not create here, …); make one",
-        ("ann/race", TOKEN): "the name is taken (You already created this model repo)",
         ("ann/full", TOKEN): "storage limit reached",
         ("ann/expired", TOKEN): "may not write there",
         (
             "ann/cut",
             TOKEN,
-        ): "the connection broke (RemoteProtocolError); there is the whole export or nothing",
+        ): "the connection failed (RemoteProtocolError); nothing of it is there",
         ("ann/ignores", TOKEN): "holds .gitignore, which is not of this export",
     }
     asked = [
@@ -637,7 +639,7 @@ def test_what_the_hub_refuses_is_one_line(run: Path, tmp_path: Path, hub: Any) -
 @pytest.mark.parametrize(
     ("env", "line"),
     [
-        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub cannot be reached (ConnectError); nothing was sent"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the connection failed (ConnectError); nothing of it is there"),
         ({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set; unset it"),
         ({"HF_HUB_DISABLE_XET": "0"}, "the token's owner may not write there; make one"),
     ],
@@ -712,32 +714,32 @@ def test_what_kaggle_refuses_is_one_line(run: Path, tmp_path: Path, kaggle: Any)
     token = {"KAGGLE_API_TOKEN": KEY}
     dead = token | {"HTTP_PROXY": "http://127.0.0.1:9"}
     cases: list[tuple[str, list[str], dict[str, str], str]] = [
-        ("steps", [], {}, "no token of Kaggle is here; make one at https://www.kaggle.com/settings/api"),
+        ("steps", [], {}, "no token is here; make one at https://www.kaggle.com/settings/api"),
         (
             "steps",
             [],
             {"KAGGLE_API_TOKEN": "another"},
-            "Kaggle refuses the token (Unauthenticated); make one",
+            "the token is refused (Unauthenticated); make one",
         ),
         (
             "steps",
             [],
             {"KAGGLE_API_TOKEN": "with\nnewline"},
-            "its client does not understand Kaggle's answer, or the token; make one",
+            "its client does not understand the answer, or the token",
         ),
-        ("steps", [], dead, "Kaggle cannot be reached (ProxyError); nothing was sent"),
-        ("down", [], token, "Kaggle answered with status 503 (backend); try again later"),
-        ("taken", [], token, "may not write there (ann (…) may not create models of bob); give a name of"),
-        ("steps", ["--public"], token, "is not there yet, and Kaggle's client makes new models private"),
-        ("open", [], token, "the model is there already and is public; give --public, another name"),
-        ("closed", ["--public"], token, "the model is there already and is private; give --private"),
+        ("steps", [], dead, "the connection failed (ProxyError); no version was made of it"),
+        ("down", [], token, "the server answered with status 503 (backend); try again later"),
+        ("taken", [], token, "may not write there (ann (…) may not create models of bob); make one"),
+        ("steps", ["--public"], token, "or would be made, and is private; give --private"),
+        ("open", [], token, "is public; give --public or another name"),
+        ("closed", ["--public"], token, "is private; give --private"),
         (
             "steps",
             ["--license", "None such"],
             token,
             "Kaggle refuses it (The license is not known, …); is the",
         ),
-        ("cut", [str(folder)], token, "the connection broke during the upload; no version was made of it"),
+        ("cut", [str(folder)], token, "the connection failed (ConnectionAbortedError); no version was made of it"),
     ]
     asked = [
         (["push", "kaggle", *(more or [str(run)]), f"ann/{name}/transformers/1b", "--yes", "--quiet"], env)

@@ -15,7 +15,7 @@ RECIPE = load("recipes/tiny.yaml")
 
 def a_run(root: Path) -> Path:
     with open_run(root, RECIPE, "name: tiny\n") as run:
-        write_json(run.data / "gold.json", {"a": 1})
+        write_json(run.data / "more.json", {"a": 1})
         write_json(run.checkpoints("sft") / "steps" / "x.json", [1, 2])
         (run.data / ".half.json.partial").write_text("{")
         add_session(run, {"commit": "1"})

@@ -30,10 +30,8 @@ from everystep.core.trace import gold, prompt, render
 from everystep.core.types import Completion, Prompt
 from everystep.evaluate.compare import pairs
 from everystep.evaluate.harness import gold_bound
-from everystep.show.report import page, write_report
-from everystep.show.report_data import read_findings, read_sides
-from everystep.show.report_records import block
-from everystep.show.report_words import rate, said
+from everystep.show.findings import rate, read_findings, read_sides, said
+from everystep.show.report import block, page, write_report
 from everystep.show.screen import Screen
 from everystep.show.terminal import compared, overview
 from everystep.verify.grade import grade

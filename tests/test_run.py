@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,8 +30,8 @@ from everystep.core.files import (
     write_jsonl,
     write_text,
 )
-from everystep.core.provenance import provenance, without_places
-from everystep.core.recipe import Recipe, resolve, validate
+from everystep.core.provenance import code, provenance, without_places
+from everystep.core.recipe import EXTENDED, FREE, Recipe, flat, identity, resolve, resumable, validate
 from everystep.core.record import read_record, read_task, record, task_row
 from everystep.core.run import open_run, read_run
 from everystep.core.types import (
@@ -49,6 +50,8 @@ from everystep.core.types import (
     task_id,
 )
 from fakes import FakeClock
+
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "everystep"
 
 
 def recipe(**changes: object) -> Recipe:
@@ -82,7 +85,8 @@ def test_a_run_is_created_and_resumed(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"seed": 1}, "seed is 0 there and 1 here"),
-        ({"hours": 1.5}, "hours is 9.0 there and 1.5 here"),
+        ({"grpo": {"steps": 90}}, "grpo.steps is 80 there and 90 here; make it longer with --accept steps, or give"),
+        ({"grpo": {"steps": 70}}, "grpo.steps is 80 there and 70 here; give another --dir"),
         ({"name": "y"}, "name is 'x' there and 'y' here"),
         ({"data": {"worked": {"train": 11}}}, "data.worked.train is 10 there and 11 here"),
         ({"data": {"gsm8k": {}, "worked": None}}, "data.worked"),
@@ -103,6 +107,56 @@ def test_another_recipe_is_refused_and_nothing_is_touched(
         open_run(tmp_path / "run", recipe(**changes))
     assert said in str(caught.value) and "--dir" in str(caught.value) and "\n" not in str(caught.value)
     assert (everything(tmp_path), sorted(tmp_path.rglob("*"))) == (before, listed)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hours": 1.5, "log": [], "export": ["peft"]},
+        {"evaluate": {"batch": 3}, "grpo": {"micro_prompts": 2}, "checkpoint": {"steps": 5}},
+        {"sft": {"self_made": {"batch": 8}}},
+    ],
+)
+def test_what_leaves_the_result_alone_may_change_and_is_noted(tmp_path: Path, changes: dict[str, object]) -> None:
+    with open_run(tmp_path, recipe(), "name: x") as run:
+        run.mark_done("sft")
+    with open_run(tmp_path, recipe(**changes), "name: x  # changed") as run:
+        assert run.recipe() == recipe(**changes) != recipe()
+        assert run.recipe_given.read_text() == "name: x  # changed" and run.done("sft") is not None
+    assert resumable(recipe(**changes)) == resumable(recipe()) and identity(recipe(**changes)) != identity(recipe())
+
+
+def test_a_longer_grpo_goes_on_where_the_user_says_so(tmp_path: Path) -> None:
+    stages = ("sft", "evaluate/test/sft", "grpo", "evaluate/test/grpo", "export", "report")
+    with open_run(tmp_path, recipe()) as run:
+        for stage in stages:
+            run.mark_done(stage)
+    longer = recipe(grpo={"steps": 90})
+    assert resumable(longer) == resumable(recipe())
+    with open_run(tmp_path, longer, accept=frozenset({"steps"})) as run:
+        assert [s for s in stages if run.done(s) is not None] == ["sft", "evaluate/test/sft"]
+        assert run.recipe().grpo.steps == 90
+    with pytest.raises(RunError, match="seed is 0 there and 1 here; give another --dir"):
+        open_run(tmp_path, recipe(seed=1, grpo={"steps": 90}), accept=frozenset({"steps"}))
+
+
+def test_every_key_that_may_change_is_a_key() -> None:
+    """A key that was renamed would silently be one that makes another run."""
+    judge = {"judge": {"model": "tiny"}}
+    keys = flat(resolve(recipe(**judge)))
+    for key in FREE | EXTENDED:
+        assert any(k == key or k.startswith(f"{key}.") for k in keys), key
+
+
+def test_a_run_of_the_old_name_is_read_and_not_gone_on_with(tmp_path: Path) -> None:
+    with open_run(tmp_path, recipe()) as run:
+        write_json(run.provenance, {"showwork": "0.1.0", "data": {}, "command": ["showwork", "run"]})
+        write_json(run.root / "legs.jsonl", {"leg": 1, "showwork": "0.1.0"})
+    before = everything(tmp_path)
+    with pytest.raises(RunError, match="was made by showwork; it can be looked at, not gone on with; give another"):
+        open_run(tmp_path, recipe())
+    assert everything(tmp_path) == before
+    assert read_run(tmp_path).recipe() == recipe()
 
 
 def test_a_folder_that_is_no_run_is_not_written_to(tmp_path: Path) -> None:
@@ -130,13 +184,23 @@ def test_a_run_that_has_left_nothing_takes_a_mended_recipe(tmp_path: Path) -> No
     with open_run(tmp_path / "run", recipe(seed=7), "seed: 7") as run:
         assert read_json(run.recipe_resolved) == resolve(recipe(seed=7))
         assert run.recipe_given.read_text() == "seed: 7"
+        append_jsonl(run.sessions, [{"session": 1}])
+        run.mark_done("preflight", {"minutes": 1.0})  # of a recipe that then failed before any stage was done
+    with open_run(tmp_path / "run", recipe(seed=8)) as run:
+        assert run.recipe() == recipe(seed=8)
+        assert not run.sessions.exists() and run.done("preflight") is None
 
 
-def test_a_damaged_recipe_is_said_and_kept(tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(RunError, match=r"recipe\.json: is not valid JSON"):
-        open_run(tmp_path, recipe())
-    assert (tmp_path / "recipe.json").read_text() == "{"
+DAMAGE = ["", "{", "[]", "null", "1", '"x"', '{"a": 1}', "[" * 100_000, "\ufeff{}", "NaN"]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda d: repr(d[:8]))
+def test_a_damaged_recipe_is_said_and_kept(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "recipe.json").write_text(damage)
+    for opening in (lambda: open_run(tmp_path, recipe()), lambda: read_run(tmp_path)):
+        with pytest.raises(ValueError, match=r"^[^\n]*recipe\.json: [^\n]*$"):
+            opening()
+    assert (tmp_path / "recipe.json").read_text() == damage
 
 
 # Two at once
@@ -393,6 +457,30 @@ def test_a_row_that_is_no_record_is_refused(change: dict[str, object]) -> None:
 
 
 # Provenance
+
+
+ROOMS = {
+    **dict.fromkeys(["core", "verify", "data", "score", "model", "train", "evaluate", "pipeline.py"], True),
+    **dict.fromkeys(["show", "ship", "cli", "forecast", "__init__.py", "__main__.py"], False),
+}
+
+
+def test_a_resume_asks_for_the_code_that_decides_and_for_no_other(tmp_path: Path) -> None:
+    """A file of every room changed in a copy of the package: what changes the identity is what can change a number."""
+    package = tmp_path / "everystep"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    same = code(package)
+    assert {p.name for p in package.iterdir()} - {"py.typed"} == ROOMS.keys()
+    for room, decides in ROOMS.items():
+        at = package / room
+        for file in [at] if at.is_file() else [p for s in ("*.py", "*.yaml") for p in sorted(at.rglob(s))[-1:]]:
+            before = file.read_bytes()
+            file.write_bytes(before + b"\n# another line\n")
+            assert (code(package) != same) is decides, file
+            file.write_bytes(before)
+    (package / "core" / "new.py").write_text("")
+    assert code(package) != same
+    assert code() == code(PACKAGE)
 
 
 def test_provenance_names_no_person_machine_or_place() -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from everystep.core.files import write_json
-from everystep.show.report_data import read_findings
+from everystep.show.findings import read_findings
 from run_fixtures import finished
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -152,3 +152,20 @@ def test_what_a_stage_holds_besides_comes_back(tmp_path: Path) -> None:
     session.close()
     saved = StageSession(9, 0.1, checkpoints(tmp_path)).resumed
     assert saved and saved.about["best"] == [3, 0.5] and saved.arrays["best/x"].tolist() == [1, 1]
+
+
+def test_a_plan_that_was_made_longer_goes_on_from_its_rate_and_falls_to_the_new_end(tmp_path: Path) -> None:
+    clock, policy = FakeClock(), Checkpoint(steps=5)
+    first = StageSession(10, 0.1, checkpoints(tmp_path), policy, now=clock)
+    for _ in make(first, clock, 1.0, upto=5):
+        pass
+    first.close()
+    longer = StageSession(20, 0.1, checkpoints(tmp_path), policy, now=clock)
+    rates = [longer.horizon.rate(1.0, 0.1, step) for step in range(5, 21)]
+    assert longer.start == 5 and longer.horizon.steps == longer.horizon.planned == 20
+    assert rates[0] == pytest.approx(Horizon(10, 10).rate(1.0, 0.1, 5)) and rates[-1] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+    assert list(make(longer, clock, 1.0))[-1] == 20
+    longer.close()
+    again = StageSession(20, 0.1, checkpoints(tmp_path), policy, now=clock)
+    assert again.horizon == longer.horizon and again.start == 15

@@ -25,8 +25,9 @@ def start() -> None:
         os.environ["GLIBC_TUNABLES"] = ALLOCATOR
         os.execv(sys.executable, [sys.executable, "-m", "everystep", *sys.argv[1:]])
     from everystep.cli.app import main
-    from everystep.cli.process import one_of_several
+    from everystep.cli.process import one_of_several, set_up_streams
 
+    set_up_streams()
     code = main()
     if code and one_of_several():
         sys.stdout.flush()

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from everystep.core.files import append_jsonl, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from everystep.core.files import append_jsonl, read_json, write_bytes, write_json, write_jsonl
 from everystep.core.provenance import provenance
 from everystep.core.recipe import Recipe, identity
-from everystep.core.record import Record, read_record, record, task_row
+from everystep.core.record import Record, read_records, record, task_row
 from everystep.core.relay import add_session
 from everystep.core.run import TEST, Run, stages_of
 from everystep.core.types import Graded
@@ -127,7 +127,7 @@ def evaluate_stage(stage: str, recipe: Recipe, run: Run, session: Session, scree
         return
     screen.stage(f"evaluate {stage}")
     began, tasks = session.now(), tasks_of(run, TEST)
-    kept = [_kept(read_record(row)) for row in read_jsonl(partial)[0]] if partial.exists() else []
+    kept = [_kept(r) for r in read_records(partial)] if partial.exists() else []
     found = {g.task.id: g for g in kept}
     left = [task for task in tasks if task.id not in found]
     with screen.progress(f"evaluate {stage}, {len(tasks)} tasks", len(tasks), len(kept)) as advance:
@@ -165,8 +165,7 @@ def summarise_run(recipe: Recipe, run: Run) -> dict[str, Any]:
     graded: dict[str, list[Graded]] = {}
     stages = stages_of(recipe)
     for stage in stages:
-        rows, _ = read_jsonl(run.evaluation_records(TEST, stage))
-        graded[stage] = [read_record(row).graded for row in rows]
+        graded[stage] = [r.graded for r in read_records(run.evaluation_records(TEST, stage))]
     minutes = {"data": (run.done("data") or {}).get("minutes")}
     for stage in stages:
         if stage == "sft" and recipe.sft.data == "self":

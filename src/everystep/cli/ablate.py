@@ -13,7 +13,7 @@ from everystep.cli.options import AsJson, Debug, Quiet, print_json
 from everystep.cli.process import asked_to_stop, set_up_jax
 
 if TYPE_CHECKING:
-    from everystep.cli.ablation import Planned
+    from everystep.cli.ablation_queue import Planned
     from everystep.evaluate.changes import Ablation, Arm, Job
     from everystep.evaluate.results import Place
     from everystep.show.screen import Screen
@@ -44,8 +44,8 @@ def ablate(
 
     Whatever is done is kept; the same command again does what is missing.
     """
-    from everystep.cli.ablation import ablate as run_missing
-    from everystep.cli.ablation import plan
+    from everystep.cli.ablation_queue import ablate as run_missing
+    from everystep.cli.ablation_queue import plan
     from everystep.evaluate.changes import arms, read_ablation
     from everystep.evaluate.results import Place
     from everystep.show.screen import Screen
@@ -75,7 +75,7 @@ def ablate(
 
 def _one(label: str, own: "Sequence[Arm]", place: "Place", screen: "Screen", accept: str) -> None:
     """Do one run in this process; it leaves in good order when the process that began it is gone."""
-    from everystep.cli.ablation import decided
+    from everystep.cli.ablation_queue import decided
     from everystep.evaluate.changes import jobs
 
     every = jobs(own)
@@ -83,7 +83,7 @@ def _one(label: str, own: "Sequence[Arm]", place: "Place", screen: "Screen", acc
     if not found:
         raise ValueError(f"--only {label}: no run has this label; --dry-run lists them, e.g. {every[0].label}")
     set_up_jax()
-    from everystep.cli.ablation_run import trial
+    from everystep.cli.ablation_run import run_job
 
     stop, parent = asked_to_stop(), os.getppid()
 
@@ -92,13 +92,13 @@ def _one(label: str, own: "Sequence[Arm]", place: "Place", screen: "Screen", acc
 
     names = frozenset(name.strip() for name in accept.split(",") if name.strip())
     command = ["everystep", "ablate", "--only", label]
-    trial(found[0], decided(found[0], own), place, screen, reason, names, command)
+    run_job(found[0], decided(found[0], own), place, screen, reason, names, command)
 
 
 def _show_plan(planned: "Sequence[Planned]", as_json: bool) -> None:
     from rich.console import Console
 
-    from everystep.cli.ablation import minutes_left
+    from everystep.cli.ablation_queue import minutes_left
     from everystep.show.ablations import plan_table
 
     rows = [
@@ -133,7 +133,7 @@ def _report(
     from everystep.core.files import write_text
     from everystep.evaluate.ablation import findings
     from everystep.show.ablations import markdown, terminal
-    from everystep.show.forest import forest
+    from everystep.show.plots import forest
 
     rows = place.rows()
     if not rows:

@@ -1,7 +1,7 @@
 """One run of an ablation, in this process: its stages, those it takes over from the run it shares them with,
 and its row in the ledger.
 
-Which runs there are is said in `evaluate.changes`; who starts them is `cli/ablation.py`.
+Which runs there are is said in `evaluate.changes`; who starts them is `cli/ablation_queue.py`.
 """
 
 import time
@@ -13,11 +13,11 @@ import yaml
 
 from everystep.core.clock import Deadline
 from everystep.core.files import read_jsonl, write_bytes
-from everystep.core.provenance import provenance, without_places
+from everystep.core.provenance import code, provenance, without_places
 from everystep.core.recipe import identity, resolve
-from everystep.core.record import read_record
+from everystep.core.record import read_records
 from everystep.core.relay import add_session
-from everystep.core.run import TEST, Run, open_run
+from everystep.core.run import TEST, TRAINED, Run, open_run
 from everystep.core.types import Stopped
 from everystep.evaluate.ablation import DONE, done_row, failed_row, outcome
 from everystep.evaluate.changes import Arm, Job
@@ -26,13 +26,13 @@ from everystep.model.io.load import device
 from everystep.pipeline import TRAINING, evaluate_stage, prepare, summarise_run
 from everystep.show.screen import Screen
 from everystep.train.checkpoint import CheckpointError
-from everystep.train.session import Session, code
+from everystep.train.session import Session
 
 _HOURS = 1e5  # a run has no deadline here: a plan that shrinks to fit one would not be equal to the others
 _LONGEST = 300  # characters of an error that a row keeps
 
 
-def trial(
+def run_job(
     job: Job,
     arms: Sequence[Arm],
     place: Place,
@@ -115,9 +115,8 @@ def take_over(source: Run, run: Run, stages: Sequence[str]) -> None:
 
 def _found(arm: Arm, run: Run) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The outcomes of an arm's test tasks, and the rows of its GRPO steps."""
-    records, _ = read_jsonl(run.evaluation_records(TEST, arm.stage))
     training = read_jsonl(run.metrics("grpo"))[0] if arm.stage == "grpo" else []
-    return [outcome(read_record(row)) for row in records], training
+    return [outcome(r) for r in read_records(run.evaluation_records(TEST, arm.stage))], training
 
 
 def _made_by(command: Sequence[str]) -> dict[str, Any]:
@@ -129,7 +128,7 @@ def _made_by(command: Sequence[str]) -> dict[str, Any]:
 def _about(job: Job, run: Run, about: dict[str, Any]) -> dict[str, Any]:
     """What a row says of how it came about. Minutes are those of the stages; a stage that was taken over has
     the minutes that it took where it was done."""
-    minutes = {s: (run.done(s) or {}).get("minutes") for s in ("data", "sft", "grpo")}
+    minutes = {s: (run.done(s) or {}).get("minutes") for s in ("data", *TRAINED)}
     evaluations = [run.done(f"evaluate/{TEST}/{s}") or {} for s in job.stages]
     trained = run.done("grpo") or {}
     return {

@@ -71,6 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.TyperException as error:
         print(f"everystep: {error.format_message()} (see --help)", file=sys.stderr)
         return 2
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 0  # who reads our output has gone away (`| head`), and has what it wanted
     except Stopped as error:
         print(f"everystep: {error}", file=sys.stderr)
         return STOPPED

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from everystep.cli.options import AsJson, Debug, Page
-from everystep.cli.rows import collect_rarely, json_line, lines
+from everystep.cli.rows import collect_rarely, json_line, lines, require_readable
 
 
 def check(
@@ -23,10 +23,12 @@ def check(
     """
     from everystep.verify.files import check_file
 
-    rows = []
+    rows: list[dict[str, Any]] = []
+    errors: list[bool] = []
     collect_rarely()
     show = None if as_json or not sys.stdout.isatty() else _on_terminal()
     for row in check_file(lines(file)):
+        errors.append("error" in row)
         if show is None:
             print(json_line(row))
         else:
@@ -38,6 +40,7 @@ def check(
         from everystep.show import checked
 
         write_text(page, checked.page(rows, title=f"Checked traces: {file.name}"))
+    require_readable(sum(errors), len(errors), file)
 
 
 def _on_terminal() -> Callable[[dict[str, Any]], None]:

@@ -21,7 +21,7 @@ def compare(
     from rich.console import Console
 
     from everystep.evaluate.compare import pairs
-    from everystep.show.report_data import read_sides
+    from everystep.show.findings import read_sides
     from everystep.show.terminal import compared
 
     stages, sides = read_sides(runs, stage)

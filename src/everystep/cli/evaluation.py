@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from everystep.cli.process import set_up_jax
-from everystep.core.files import read_json, read_jsonl
+from everystep.core.files import read_jsonl
 from everystep.core.progress import Progress
-from everystep.core.recipe import Data, Model, Recipe, WorkedSource, validate
+from everystep.core.recipe import Data, Model, Recipe, WorkedSource
 from everystep.core.record import read_task
 from everystep.core.run import STAGES, TEST, read_run
 from everystep.core.types import Graded, Task
@@ -42,7 +42,7 @@ def _sampled(model: str, data: str | None, stage: str | None, screen: Progress) 
 
     path = Path(model)
     run = read_run(path) if path.is_dir() and not (path / "config.json").exists() else None
-    recipe = validate(read_json(run.recipe_resolved), str(path)) if run else _bare(model)
+    recipe = run.recipe() if run else _bare(model)
     if run and (data is None or data in (TEST, "dev")):
         tasks = tasks_of(run, data or TEST)
     else:

@@ -26,12 +26,10 @@ def export(
     Each is read again and compared with the run's policy before it gets its name.
     """
     from everystep.cli.process import set_up_jax
-    from everystep.core.files import read_json
-    from everystep.core.recipe import validate
     from everystep.core.run import read_run
 
     opened = read_run(run)
-    recipe = validate(read_json(opened.recipe_resolved), str(run))
+    recipe = opened.recipe()
     set_up_jax()
     from everystep.ship.export import FORMATS, folder_of, what_was_trained
     from everystep.ship.export import export as write

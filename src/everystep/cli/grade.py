@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from everystep.cli.options import AsJson, Debug, Page
-from everystep.cli.rows import collect_rarely, json_line, lines
+from everystep.cli.rows import collect_rarely, json_line, lines, require_readable
 
 
 def grade(
@@ -50,3 +50,4 @@ def grade(
         from everystep.show.checked import graded_page
 
         write_text(page, graded_page(rows, title=f"Graded answers: {file.name}"))
+    require_readable(verdicts.count("unreadable"), len(verdicts), file)

@@ -14,7 +14,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="the directory of
 Folder = Annotated[Path | None, typer.Option("--dir", help="the run directory [runs/<name of the recipe>]")]
 From = Annotated[Path | None, typer.Option("--from", metavar="RUN", help="go on with a copy of this run, made first")]
 Accept = Annotated[
-    str, typer.Option("--accept", metavar="NAMES", help="go on though code, data or base changed, e.g. code")
+    str, typer.Option("--accept", metavar="NAMES", help="go on though code, data or base changed, or for more steps")
 ]
 Page = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="write a page that shows each row")]
 Reward = Annotated[

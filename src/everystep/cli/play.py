@@ -18,8 +18,8 @@ from everystep.core.extras import install_hint
 if TYPE_CHECKING:
     from everystep.core.run import Run
     from everystep.core.types import Task
-    from everystep.show.play_ask import Model
-    from everystep.show.play_records import Book
+    from everystep.show.ask import Model
+    from everystep.show.cards import Book
 
 
 EXAMPLES = 6
@@ -60,9 +60,8 @@ def play(
     from everystep.cli.process import asked_to_stop, set_up_jax
 
     set_up_jax()
-    from everystep.show.play_ask import close_model
-    from everystep.show.play_serve import serve
-    from everystep.show.playground import Limits, build
+    from everystep.show.ask import close_model
+    from everystep.show.playground import Limits, build, serve
 
     names = targets or ["tiny"]
     if len(set(names)) < len(names):
@@ -109,7 +108,7 @@ def open_target(name: str, label: str, alone: bool) -> Opened:
     from everystep.data.sources import SOURCES
     from everystep.model.io.load import load
     from everystep.model.sampler import policy
-    from everystep.show.play_ask import open_model
+    from everystep.show.ask import open_model
 
     path = Path(name)
     if path.is_dir() and not (path / "config.json").exists():
@@ -124,16 +123,14 @@ def open_target(name: str, label: str, alone: bool) -> Opened:
 
 def _open_run(run: "Run", label: str, prefix: str) -> Opened:
     """The policies of a run share its base's weights and compiled programs."""
-    from everystep.core.files import read_json
-    from everystep.core.recipe import validate
     from everystep.core.run import TRAINED
     from everystep.model.lora import add_lora, load_adapter, set_adapter
     from everystep.model.sampler import Policy
-    from everystep.show.play_ask import open_model
-    from everystep.show.play_records import Book
+    from everystep.show.ask import open_model
+    from everystep.show.cards import Book
     from everystep.train.policies import load_policy, tasks_of
 
-    recipe = validate(read_json(run.recipe_resolved), str(run.root))
+    recipe = run.recipe()
     if recipe.kind != "run":
         raise ValueError(f"{run.root}: is no run with stages; give its model, {run.export}")
     base = load_policy(recipe, run, "base")
@@ -163,7 +160,7 @@ def _examples(tasks: "Sequence[Task]") -> "list[Task]":
 def _warm(models: "Sequence[Model]", known: "Sequence[Task]") -> None:
     """Let the models answer once, greedily and sampled, while nobody waits: a first answer compiles."""
     from everystep.core.types import Sampling
-    from everystep.show.play_ask import ask
+    from everystep.show.ask import ask
     from everystep.show.playground import Limits
 
     def warm() -> None:

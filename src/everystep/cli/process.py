@@ -2,6 +2,7 @@
 
 import gc
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,16 @@ GONE = (
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C has ended
 WAS_INTERRUPTED = "everystep: interrupted; the same command again resumes"
 STOPPED = 75  # the exit code of a run that was left in good order; the system's "try again later"
+
+
+def set_up_streams() -> None:
+    """Whatever the locale says: pipes and files get UTF-8, and a terminal that lacks a character a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def set_up_jax() -> None:

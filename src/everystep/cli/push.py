@@ -12,7 +12,7 @@ _PATIENCE = 10.0  # seconds that a library has to let go of a connection
 
 
 def push(
-    place: Annotated[str, typer.Argument(metavar="hf|kaggle", help="where it goes")],
+    target: Annotated[str, typer.Argument(metavar="hf|kaggle", help="where it goes")],
     source: Annotated[Path, typer.Argument(metavar="RUN|FOLDER", help="a run with exports, or one export")],
     name: Annotated[
         str,
@@ -30,13 +30,15 @@ def push(
     debug: Debug = False,
 ) -> None:
     """Publish an export on the Hugging Face hub or on Kaggle. Nothing is sent without --yes."""
-    from everystep.ship.bundle import parcel
-    from everystep.ship.targets import place_of
+    from everystep.ship import push as ship
 
-    to = place_of(place)
-    what = parcel(source, kind, stage)
-    to.check(what, name, license_name)
-    where, found, size = to.address(name), to.account(), sum(what.files.values())
+    if target not in ship.TARGETS:
+        raise ValueError(f"{target!r}: is no target of a push; there are {', '.join(ship.TARGETS)}")
+    if license_name is not None and target != "kaggle":
+        raise ValueError("--license: is for Kaggle; on the hub the licence is the one that the card names")
+    to = ship.TARGETS[target]
+    what = ship.bundle(source, kind, stage)
+    page, found, size = to.page(name), to.account(), sum(what.files.values())
     seen = "public" if public else "private"
     if not (quiet or as_json):
         width = max(len(file) for file in what.files)
@@ -44,17 +46,17 @@ def push(
         for file, bytes_ in what.files.items():
             print(f"  {file:<{width}}  {bytes_:>14,} bytes")
         print(f"  {len(what.files)} files, {size / 1e6:,.1f} MB")
-        print(f"to {where}, {seen}")
+        print(f"to {page}, {seen}")
         print(f"account: {found or 'no token is found'}")
     if yes:
         end_when_interrupted(_PATIENCE)
-    made = to.push(what, name, public, license_name, quiet) if yes else None
+        ship.push(to, what, name, public, license_name)
     if as_json:
         print_json(
-            {"address": where, "seen": seen, "account": found, "title": what.title, "files": what.files}
-            | {"bytes": size, "sent": made is not None}
+            {"address": page, "seen": seen, "account": found, "title": what.title, "files": what.files}
+            | {"bytes": size, "sent": yes}
         )
-    elif made is not None:
-        print(made)
+    elif yes:
+        print(page)
     elif not quiet:
         print("nothing was sent; the same command with --yes uploads it")

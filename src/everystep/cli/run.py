@@ -74,7 +74,8 @@ def train(
             where = held.enter_context(several.one_directory(where))
         elif source is not None:
             carry_on(source, where)
-        opened = held.enter_context(open_run(where, recipe, file.read_text(encoding="utf-8")))
+        names = frozenset(name.strip() for name in accept.split(",") if name.strip())
+        opened = held.enter_context(open_run(where, recipe, file.read_text(encoding="utf-8"), names))
         set_up_jax()
         from everystep.core.clock import Deadline
         from everystep.pipeline import pretrain, run_all
@@ -84,7 +85,6 @@ def train(
         keep_imports()
         # A tenth of the time, but no more than ten minutes, is kept for what follows training.
         deadline = Deadline(now(), recipe.hours, reserved=min(10.0, recipe.hours * 6.0))
-        names = frozenset(name.strip() for name in accept.split(",") if name.strip())
         session = Session(deadline, stop, now, names, first)
         screen = Screen(quiet=quiet or not first)
         command = ["everystep", verb, str(file), *(overrides or ())]

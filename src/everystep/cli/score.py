@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from everystep.cli.options import Debug, Reward
-from everystep.cli.rows import collect_rarely, json_line, lines
+from everystep.cli.rows import collect_rarely, json_line, lines, require_readable
 
 
 def score(
@@ -22,6 +22,9 @@ def score(
     from everystep.score.mix import read_mix
 
     mix = read_mix(reward)
+    errors: list[bool] = []
     collect_rarely()
     for row in score_file(lines(file), mix):
+        errors.append("error" in row)
         print(json_line(row))
+    require_readable(sum(errors), len(errors), file)

@@ -16,7 +16,7 @@ def show(
     from rich.console import Console
 
     from everystep.core.run import read_run
-    from everystep.show.report_data import read_findings
+    from everystep.show.findings import read_findings
     from everystep.show.terminal import overview
 
     Console().print(overview(read_findings(read_run(run)), examples), highlight=False)

@@ -22,31 +22,28 @@ def video(
     --json prints the film's structure, each figure with its source, and renders nothing.
     """
     from everystep.core.run import read_run
-    from everystep.show.film.scenes import shortened, told_whole
-    from everystep.show.film.speech import find_voice
-    from everystep.show.film.write import RATE, ffmpeg, write_texts, write_video
-    from everystep.show.film.write import as_json as structure
+    from everystep.show.film.render import chromium, ffmpeg, find_voice, write_texts, write_video
+    from everystep.show.film.scenes import film_of
+    from everystep.show.film.script import as_json as structure
+    from everystep.show.film.script import cues, fit
     from everystep.show.screen import Screen
-    from everystep.show.writeup import write_writeup
 
     opened = read_run(run)
-    whole = told_whole(opened)
-    film = shortened(whole, seconds)
+    whole = film_of(opened)
+    film = fit(whole, seconds)
     if as_json:
         print_json(structure(film))
         return
-    ffmpeg()  # before anything is written: without it there is no film
+    for needed in (chromium, ffmpeg):  # before anything is written: without them there is no film
+        needed()
     folder = out or opened.folder("video")
-    screen, voice = Screen(quiet=quiet), find_voice() if speech else None
+    screen, voice, made = Screen(quiet=quiet), find_voice() if speech else None, folder / "film.mp4"
     for remark in film.remarks:
         screen.say(remark)
-    write_texts(film, folder)
-    write_writeup(whole, folder)
-    frames = round(film.seconds * RATE)
-    with screen.progress(f"film, {film.seconds:.0f} s", frames) as advance:
-        spoken = write_video(film, folder / "film.mp4", voice, done=advance)
+    write_texts(film, whole, folder)
+    with screen.progress(f"film, {film.seconds:.0f} s", len(cues(film))) as advance:
+        spoken = write_video(film, made, voice, 1080, advance)
     if speech and not spoken:
         screen.say("the film is silent: no voice (espeak-ng, piper or say) works here; its captions are in it")
     if not quiet:
-        made = folder / "film.mp4"
         print(f"{made} ({made.stat().st_size / 1e6:.1f} MB); beside it film.vtt, writeup.md, writeup.pdf")

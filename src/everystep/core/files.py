@@ -94,18 +94,24 @@ def append_jsonl(path: Path, rows: Iterable[Any]) -> None:
         file.flush()
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises RunError, with the place, where it is missing or damaged."""
+def read_json(path: Path, like: Any = object) -> Any:
+    """The value in a JSON file. Raises RunError, with the place, where it is missing, damaged, or not `like` what
+    it should be (`check_shape`)."""
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise RunError(f"{path}: is nested too deeply") from None
     except ValueError as error:
         raise RunError(f"{path}: is not valid JSON: {error}") from None
+    check_shape(value, like, str(path))
+    return value
 
 
 def read_jsonl(path: Path) -> tuple[list[Any], str | None]:
-    """The rows of a file of JSON lines, and a remark where the last line is torn (it is left out), else None.
+    """The rows of a file of JSON lines, each a mapping, and a remark where the last line is torn (it is left out),
+    else None.
 
     Raises RunError, with file and line, for damage anywhere else, and for a missing file.
     """
@@ -119,11 +125,45 @@ def read_jsonl(path: Path) -> tuple[list[Any], str | None]:
             continue
         try:
             rows.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             if number == len(lines):
                 return rows, f"{path}:{number}: the last line is torn and was left out"
             raise RunError(f"{path}:{number}: is not valid JSON") from None
+        check_shape(rows[-1], dict, f"{path}:{number}")
     return rows, None
+
+
+def check_shape(value: Any, like: Any, where: str) -> None:
+    """Raise RunError, naming the place, where a JSON value has another shape than `like`: a type or types; a list
+    of one shape for every element; a mapping of shapes by key, in which "a?" may be missing and "*" is the shape of
+    every key that is not named.
+
+    >>> check_shape({"n": 1, "by": {"x": 2.5}}, {"n": int, "by": {"*": (int, float)}, "note?": str}, "here")
+    >>> check_shape({"n": [True]}, {"n": [int]}, "here")
+    Traceback (most recent call last):
+        ...
+    everystep.core.files.RunError: here: n.0 is bool, not int; the file is damaged
+    """
+    wrong = _unlike(value, like, "")
+    if wrong:
+        raise RunError(f"{where}: {wrong}; the file is damaged")
+
+
+def _unlike(value: Any, like: Any, at: str) -> str | None:
+    types = {dict: (dict,), list: (list,)}.get(type(like), like if isinstance(like, tuple) else (like,))
+    if not isinstance(value, types) or (isinstance(value, bool) and not {bool, object} & set(types)):
+        names = " or ".join("null" if t is type(None) else t.__name__ for t in types)
+        return f"{at or 'what it holds'} is {'null' if value is None else type(value).__name__}, not {names}"
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(like, list):
+        inner = [(i, like[0]) for i in range(len(value))]
+    elif isinstance(like, dict):
+        named = {key.removesuffix("?"): shape for key, shape in like.items()}
+        if missing := [key for key in like if key != "*" and not key.endswith("?") and key not in value]:
+            return f"the key {f'{at}.{missing[0]}'.lstrip('.')!r} is missing"
+        inner = [(key, named.get(key, like.get("*", object))) for key in value]
+    found = (_unlike(value[key], shape, f"{at}.{key}".lstrip(".")) for key, shape in inner)
+    return next((wrong for wrong in found if wrong), None)
 
 
 def rewind(path: Path, step: int) -> int:

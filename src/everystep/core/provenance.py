@@ -13,6 +13,9 @@ from typing import Any
 
 from everystep import __version__
 
+# The rooms that can change a number; the others only show, ship, foretell or start.
+_DECIDES = ("core", "verify", "data", "score", "model", "train", "evaluate", "pipeline.py")
+_READ = {".py", ".yaml"}  # presets and rubrics decide too; the weights of a base have a hash of their own
 _ABSOLUTE = re.compile(r"(?<![^\s=:,\"'])(?:~|/)[^\s=:,\"']*")
 
 
@@ -33,6 +36,15 @@ def provenance(device: str, data: Mapping[str, str], command: Sequence[str]) -> 
         "command": [without_places(part) for part in command],
         "packages": dict(sorted({d.metadata["Name"]: d.version for d in distributions()}.items())),
     }
+
+
+def code(package: Path = Path(__file__).parents[1]) -> str:
+    """The identity of the code that a resume must find unchanged: 16 hex digits, of the files that can change a
+    number and of no others."""
+    files = [p for p in sorted(package.rglob("*")) if p.suffix in _READ]
+    named = [(p.relative_to(package), p) for p in files]
+    parts = [name.as_posix().encode() + b"\0" + p.read_bytes() for name, p in named if name.parts[0] in _DECIDES]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def without_places(text: str) -> str:

@@ -320,6 +320,41 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
+# Keys that leave the result alone: they may change while a run is under way.
+FREE = {
+    *("hours", "export", "log", "checkpoint", "grpo.micro_prompts", "evaluate.batch", "sft.self_made.batch"),
+    *(f"judge.{key}" for key in ("concurrency", "retries", "timeout", "patience", "cache", "max_calls", "max_money")),
+}
+EXTENDED = {"grpo.steps"}  # may grow, where the user says so: the schedule is stretched from where it is
+
+
+def flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """The values of a tree of mappings by their dotted keys.
+
+    >>> flat({"a": {"b": 1}, "c": {}})
+    {'a.b': 1, 'c': {}}
+    """
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    rows = [flat(v, f"{path}.{k}" if path else str(k)) for k, v in tree.items()]
+    return {k: v for row in rows for k, v in row.items()}
+
+
+def is_free(key: str) -> bool:
+    """Whether a dotted key may change while a run is under way."""
+    return key in FREE or key.split(".")[0] in FREE
+
+
 def identity(recipe: Recipe) -> str:
     """16 hex digits that are equal exactly for recipes with equal resolved values."""
-    return hashlib.sha256(json.dumps(resolve(recipe), sort_keys=True).encode()).hexdigest()[:16]
+    return _digest(resolve(recipe))
+
+
+def resumable(recipe: Recipe) -> str:
+    """16 hex digits that are equal for recipes of which one can go on with the other's checkpoints: all but the
+    values that are `FREE` or can be `EXTENDED`."""
+    return _digest({k: v for k, v in flat(resolve(recipe)).items() if not is_free(k) and k not in EXTENDED})
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -4,9 +4,12 @@ A row holds all that was found out, so that pages and summaries are made from ro
 again. Of the tokens only their number is kept. Where rows are kept is `core/run.py`'s business.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from everystep.core.files import RunError, read_jsonl
 from everystep.core.types import (
     Check,
     Completion,
@@ -77,12 +80,17 @@ def record(graded: Graded, score: Score | None = None, step: int | None = None) 
 
 def read_record(row: dict[str, Any]) -> Record:
     """The inverse of `record`. Raises ValueError, naming what is missing or wrong, for any other row."""
-    try:
-        return _read(row)
-    except KeyError as error:
-        raise ValueError(f"this row is no record: it has no {error}") from None
-    except (TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"this row is no record: {error}") from None
+    return _told(_read, row, "record")
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file. Raises RunError, with file and line, for a row that is none."""
+    return _each(path, read_record)
+
+
+def read_tasks(path: Path) -> list[Task]:
+    """The tasks of a file. Raises RunError, with file and line, for a row that is none."""
+    return _each(path, read_task)
 
 
 def task_row(task: Task) -> dict[str, Any]:
@@ -109,7 +117,11 @@ def task_row(task: Task) -> dict[str, Any]:
 
 
 def read_task(row: dict[str, Any]) -> Task:
-    """The inverse of `task_row`. Raises KeyError or ValueError for any other row."""
+    """The inverse of `task_row`. Raises ValueError, naming what is missing or wrong, for any other row."""
+    return _told(_task, row, "task")
+
+
+def _task(row: dict[str, Any]) -> Task:
     solution = row.get("solution")
     return Task(
         id=row["id"],
@@ -127,8 +139,30 @@ def read_task(row: dict[str, Any]) -> Task:
     )
 
 
+_Row = TypeVar("_Row")
+
+
+def _told(read: Callable[[dict[str, Any]], _Row], row: dict[str, Any], kind: str) -> _Row:
+    try:
+        return read(row)
+    except KeyError as error:
+        raise ValueError(f"this row is no {kind}: it has no {error}") from None
+    except (TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(f"this row is no {kind}: {error}") from None
+
+
+def _each(path: Path, read: Callable[[dict[str, Any]], _Row]) -> list[_Row]:
+    found = []
+    for number, row in enumerate(read_jsonl(path)[0], 1):
+        try:
+            found.append(read(row))
+        except ValueError as error:
+            raise RunError(f"{path}:{number}: {error}") from None
+    return found
+
+
 def _read(row: dict[str, Any]) -> Record:
-    task, text, found = read_task(row["task"]), row["text"], row["process"]
+    task, text, found = _task(row["task"]), row["text"], row["process"]
     trace = Trace(
         tuple(Step(text[start:end], number, start) for number, start, end in row["steps"]),
         row["answer"],

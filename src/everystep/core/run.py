@@ -10,7 +10,6 @@ It knows nothing about what the stages compute; how a graded completion becomes 
 A stage's folder gets its `done.json` last.
 """
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,11 +19,33 @@ from types import TracebackType
 from typing import Any, Self
 
 from everystep.core.files import LOCK, PARTIAL, RunError, read_json, take_lock, write_json, write_text
-from everystep.core.recipe import Recipe, resolve
+from everystep.core.recipe import EXTENDED, Recipe, flat, is_free, resolve, validate
 
 TEST = "test"  # the name of the evaluation set in a run directory
 STAGES = ("base", "sft", "grpo")  # what is evaluated, in the order in which a run comes to it
 TRAINED = STAGES[1:]  # the stages that leave an adapter
+_NUMBER, _NONE = (int, float), type(None)
+_RATE = dict.fromkeys(("value", "low", "high"), _NUMBER)
+_RATES = dict.fromkeys(("contract", "capability", "sound", "format"), _RATE)
+_SUMMARY = {
+    "n": int,
+    **_RATES,
+    **dict.fromkeys(("trace", "composite", "mean_tokens"), (*_NUMBER, _NONE)),
+    **dict.fromkeys(("trace_coverage", "truncated"), _NUMBER),
+    "ungradable": int,
+    **{key: {"*": {"n": int, **_RATES}} for key in ("by_domain", "by_level")},
+}
+# The files of a run that are one JSON value, and what each must hold; see `files.check_shape`.
+_SHAPES: dict[str, Any] = {
+    "provenance.json": {"data?": {"*": str}, "command?": [str], "packages?": {"*": str}, "device?": str},
+    "preflight.json": dict,
+    "data/dropped.json": {"*": [{"reason": str, "count": int, "examples": list}]},
+    "data/gold.json": _SUMMARY,
+    "self/table.json": dict,
+    "evaluate/summary.json": {"stages": {"*": _SUMMARY}, "paired": {"*": dict}, "minutes": dict},
+    "evaluate/*/*/summary.json": _SUMMARY,
+    "**/done.json": {"minutes?": _NUMBER, "steps?": int, "turned?": (dict, _NONE), "ended?": (str, _NONE)},
+}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -136,6 +157,10 @@ class Run:
     def summary(self) -> Path:
         return self.root / "evaluate" / "summary.json"
 
+    def recipe(self) -> Recipe:
+        """The recipe with all its values. Raises RecipeError, with the file, where it is damaged."""
+        return validate(read_json(self.recipe_resolved), str(self.recipe_resolved))
+
     # What is done
 
     def done(self, stage: str) -> dict[str, Any] | None:
@@ -172,68 +197,84 @@ def stages_of(recipe: Recipe) -> tuple[str, ...]:
     return STAGES if recipe.grpo.start == "sft" else ("base", "grpo")
 
 
-def open_run(root: str | Path, recipe: Recipe, given: str | None = None) -> Run:
+def open_run(root: str | Path, recipe: Recipe, given: str | None = None, accept: frozenset[str] = frozenset()) -> Run:
     """Create a run directory for a recipe, or resume the one that is there; locked for writing.
 
-    `given` is the recipe's text as the user wrote it, kept beside the resolved values. Raises RunError,
-    having touched nothing, where the directory belongs to another recipe (naming the first values that
-    differ), holds something that is no run, or is being written by another process. A run that has left
-    nothing but its recipe belongs to nobody: the recipe can be mended and given again.
+    `given` is the recipe's text as the user wrote it, kept beside the resolved values. Of a run that is there the
+    recipe may differ in what leaves the result alone (`recipe.FREE`), and with "steps" in `accept` GRPO may be longer
+    than it was: then it goes on, though it was done. Raises RunError, having touched nothing, where the recipe is
+    another one (naming the first values that differ), a file is damaged, the directory holds something that is no
+    run or a run of showwork, or another process writes it. A run that has finished nothing belongs to nobody: the
+    recipe can be mended and given again.
     """
     run = Run(Path(root))
-    resolved = resolve(recipe)
     if run.root.exists() and not run.root.is_dir():
         raise RunError(f"{root}: is a file, not a directory; give another --dir")
-    if _begun(run):
-        _same_recipe(run, resolved)
-    elif (
-        not run.recipe_resolved.exists()
-        and run.root.is_dir()
-        and any(p.name != LOCK and PARTIAL not in p.name for p in run.root.iterdir())
-    ):
+    differing, begun = list[str](), _begun(run)
+    if run.recipe_resolved.exists():
+        check_files(run)
+        if run.provenance.exists() and "showwork" in read_json(run.provenance):
+            raise RunError(f"{root}: was made by showwork; it can be looked at, not gone on with; give another --dir")
+        differing = _differing(run, recipe, accept, begun)
+    elif run.root.is_dir() and any(_counts(p) for p in run.root.iterdir()):
         raise RunError(f"{root}: holds files but no recipe.json, so it is no run; give another --dir")
     try:
         run.root.mkdir(parents=True, exist_ok=True)
         run = Run(run.root, take_lock(run.root, "writing this run"))
     except OSError as error:
         raise RunError(f"{root}: cannot be written ({error.strerror}); give another --dir") from None
-    if not _begun(run):
+    if differing or not begun:
+        if differing and not begun:  # what was tried with another recipe says nothing of this one
+            for path in (run.sessions, run.folder("preflight") / "done.json"):
+                path.unlink(missing_ok=True)
+        if EXTENDED & set(differing):
+            for stage in ("report", "export", f"evaluate/{TEST}/grpo", "grpo"):
+                (run.folder(stage) / "done.json").unlink(missing_ok=True)
         if given is not None:
             write_text(run.recipe_given, given)
-        write_json(run.recipe_resolved, resolved)
+        write_json(run.recipe_resolved, resolve(recipe))
     return run
-
-
-def _begun(run: Run) -> bool:
-    """Whether the directory holds anything of a run but its recipe."""
-    if not run.recipe_resolved.exists():
-        return False
-    read_json(run.recipe_resolved)  # a damaged one is an error, not an invitation
-    own = {run.recipe_given, run.recipe_resolved, run.preflight}  # a red preflight is there to be mended
-    return any(p not in own and p.name != LOCK and PARTIAL not in p.name for p in run.root.rglob("*") if p.is_file())
 
 
 def read_run(root: str | Path) -> Run:
-    """An existing run, to be read. Raises RunError where there is none."""
+    """An existing run, to be read. Raises RunError where there is none, and where a file of it is damaged."""
     run = Run(Path(root))
     if not run.recipe_resolved.is_file():
         raise RunError(f"{root}: no run is here (it has no recipe.json)")
+    check_files(run)
     return run
 
 
-def _same_recipe(run: Run, resolved: dict[str, Any]) -> None:
-    before, after = _flat(read_json(run.recipe_resolved)), _flat(json.loads(json.dumps(resolved)))
+def check_files(run: Run) -> None:
+    """Read every JSON file of a run that is there against its shape. Raises RunError, one line, for the first that is
+    damaged. Rows of JSON lines are checked where they are read."""
+    run.recipe()
+    for pattern, like in _SHAPES.items():
+        for path in sorted(run.root.glob(pattern)):
+            read_json(path, like)
+
+
+def _begun(run: Run) -> bool:
+    """Whether the directory holds anything of a run but its recipe and what was tried before any stage was done."""
+    own = {run.recipe_given, run.recipe_resolved, run.preflight, run.sessions, run.folder("preflight") / "done.json"}
+    return run.recipe_resolved.exists() and any(_counts(p) for p in run.root.rglob("*") if p not in own and p.is_file())
+
+
+def _counts(path: Path) -> bool:
+    return path.name != LOCK and PARTIAL not in path.name
+
+
+def _differing(run: Run, recipe: Recipe, accept: frozenset[str], begun: bool) -> list[str]:
+    """The keys whose values differ from the run's own. Raises RunError where they make it another run."""
+    before, after = flat(resolve(run.recipe())), flat(resolve(recipe))
     keys = [k for k in after | before if before.get(k, "(not there)") != after.get(k, "(not there)")]
-    if keys:
-        shown = "; ".join(
-            f"{k} is {before.get(k, '(not there)')!r} there and {after.get(k, '(not there)')!r} here" for k in keys[:3]
-        )
-        more = f" (and {len(keys) - 3} more)" if len(keys) > 3 else ""
-        raise RunError(f"{run.root}: belongs to another recipe: {shown}{more}; give another --dir")
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
-        return {path: tree}
-    rows = [_flat(v, f"{path}.{k}" if path else str(k)) for k, v in tree.items()]
-    return {k: v for row in rows for k, v in row.items()}
+    grown = {k for k in keys if k in EXTENDED and after[k] > before[k]}
+    other = [k for k in keys if not is_free(k) and not (k in grown and "steps" in accept)]
+    if not begun or not other:
+        return keys
+    shown = "; ".join(
+        f"{k} is {before.get(k, '(not there)')!r} there and {after.get(k, '(not there)')!r} here" for k in other[:3]
+    )
+    more = f" (and {len(other) - 3} more)" if len(other) > 3 else ""
+    mend = "make it longer with --accept steps, or give another --dir" if grown == set(other) else "give another --dir"
+    raise RunError(f"{run.root}: belongs to another recipe: {shown}{more}; {mend}")

@@ -2,7 +2,7 @@
 that the rows speak for.
 
 The ledger is only added to: one row for each change and seed, also for a run that failed. Where it is kept
-is said in `evaluate.ledger`, how runs are made in `everystep.cli.ablation`; the mathematics is in `evaluate.seeds`.
+is said in `evaluate.ledger`, how runs are made in `cli.ablation_run`; the mathematics is in `evaluate.seeds`.
 """
 
 import math

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from everystep.evaluate.ablation import FAILED, METRICS, Compared, Found, Row, Side
 from everystep.evaluate.changes import Ablation, Arm
 from everystep.show.checked import printable
-from everystep.show.screen import duration
+from everystep.show.screen import duration, table
 
 
 def _percent(value: float | None) -> str:
@@ -40,6 +38,8 @@ COLUMNS: tuple[tuple[str, str, Callable[[float | None], str], bool], ...] = (
     ("KL", "kl", _plain(4), False),
     ("minutes", "minutes", _plain(1), False),
 )
+
+_SHORT = {"capability": "capable", "true claims": "true", "structure": "struct", "dead groups": "dead"}  # headings
 
 READING = """\
 Every change is held against its family's reference on the same test tasks, seed by seed; the seed decides
@@ -67,22 +67,14 @@ def terminal(found: Sequence[Found]) -> RenderableType:
     """The findings in 80 columns; below each family what is not there."""
     parts: list[RenderableType] = []
     for family in found:
-        table = _table(f"{family.name}: {family.question}")
-        table.add_column("", no_wrap=True)
         shown = [c for c in COLUMNS if c[3]]
-        for heading, *_ in shown:
-            table.add_column(_short(heading), justify="right", no_wrap=True)
-        for side in family.sides:
-            cells = (_name(side, family), *(c[2](side.figures.get(c[1])) for c in shown))
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-        differences = _table(None)
-        for i, heading in enumerate(("change", "metric", "difference", "p", "verdict")):
-            differences.add_column(heading, justify="right" if i in (2, 3) else "left", no_wrap=i != 4)
-        for one in family.compared:
-            if one.metric in family.tested:
-                cells = (one.change, METRICS[one.metric].title, points(one), _p(one), one.verdict)
-                differences.add_row(*(Text(printable(cell)) for cell in cells))
-        parts += [table, *([differences] if differences.row_count else [])]
+        sides = [(_name(s, family), *(c[2](s.figures.get(c[1])) for c in shown)) for s in family.sides]
+        heads = ("", *(_SHORT.get(c[0], c[0]) for c in shown))
+        parts.append(table(heads, "l" + "r" * len(shown), sides, f"{family.name}: {family.question}"))
+        tested = [c for c in family.compared if c.metric in family.tested]
+        rows = [(c.change, METRICS[c.metric].title, points(c), _p(c), c.verdict) for c in tested]
+        if rows:
+            parts.append(table(("change", "metric", "difference", "p", "verdict"), "llrrL", rows))
         parts += [Text(printable(line), style="yellow") for line in _gone(family)]
     return Group(*parts)
 
@@ -176,18 +168,17 @@ def _ledger(rows: Sequence[Row], arms: Sequence[Arm]) -> list[str]:
 def plan_table(rows: Sequence[Mapping[str, Any]], left: float | None) -> RenderableType:
     """The runs of an ablation: `run`, `for`, `shares`, `state`, `wanted`, `minutes` of each; `left`: the sum
     of the minutes of what will be done, where it is known."""
-    table = _table(None)
-    for i, heading in enumerate(("run", "after", "state", "minutes")):
-        table.add_column(heading, justify="right" if i == 3 else "left", overflow="fold")
+    shown = []
     for row in rows:
         minutes = "" if not row["wanted"] else "?" if row["minutes"] is None else f"{row['minutes']:.1f}"
         state = row["state"] + ("" if row["wanted"] or row["state"] == "done" else ", left alone")
         also = [name for name in row["for"] if not row["run"].startswith(f"{name}-s")]
         name = row["run"] + (f"\n  also {', '.join(also)}" if also else "")
-        table.add_row(*(Text(printable(cell)) for cell in (name, row["shares"] or "", state, minutes)))
+        shown.append((name, row["shares"] or "", state, minutes))
     wanted = sum(bool(row["wanted"]) for row in rows)
     about = "nobody knows how long" if left is None else f"about {duration(60 * left)}"
-    return Group(table, Text(f"{wanted} of {len(rows)} runs to do, {about}"))
+    planned = table(("run", "after", "state", "minutes"), "LLLR", shown)
+    return Group(planned, Text(f"{wanted} of {len(rows)} runs to do, {about}"))
 
 
 def points(one: Compared) -> str:
@@ -231,22 +222,5 @@ def _listed(values: Sequence[object]) -> str:
     return ", ".join(str(v) for v in values)
 
 
-def _short(heading: str) -> str:
-    return {"capability": "capable", "true claims": "true", "structure": "struct", "dead groups": "dead"}.get(
-        heading, heading
-    )
-
-
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _table(title: str | None) -> Table:
-    return Table(
-        title=None if title is None else Text(printable(title)),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1),
-        collapse_padding=True,
-        pad_edge=False,
-    )

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from everystep.score.attacks import Result
 from everystep.score.lab import Lab, Values
+from everystep.show.screen import table
 
 _BARS = " ▁▂▃▄▅▆▇█"
 NAMED = 40  # hacks that are named in a table; all of them are in the JSON
@@ -94,20 +94,14 @@ def _parts(lab: Lab, name: str) -> Table:
         f"{name}: {lab.completions} completions in {lab.groups} groups, {lab.live} of them live, "
         f"{lab.right:.1%} right in form"
     )
-    # Eighty columns hold it: a terminal of the usual width, and a log.
-    table = Table(title=title, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = ("part", "weight", "has", "mean", "low", "high", "same", "share", "agree", "values")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i in (0, len(columns) - 1) else "right", no_wrap=True)
-    for values in lab.values:
-        table.add_row(*_cells(values))
     pairs = "inside groups" if lab.within else "of the whole file"
-    table.caption = (
+    note = (
         "has: share of completions that have it · low, high: share at the ends of what it can give · same: "
         "share of groups in which it is equal for all · share: of the variance of the advantages · agree: "
         f"with correctness, {lab.pairs} pairs {pairs}"
     )
-    return table
+    heads = ("part", "weight", "has", "mean", "low", "high", "same", "share", "agree", "values")
+    return table(heads, "lrrrrrrrrl", map(_cells, lab.values), title, note)
 
 
 def _cells(v: Values) -> tuple[str, ...]:
@@ -140,13 +134,10 @@ def spark(counts: tuple[int, ...]) -> str:
 
 
 def _correlation(lab: Lab) -> Table:
-    table = Table(title="correlation of the parts", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     names = [f"{i} {v.name}" for i, v in enumerate(lab.values[:-1], 1)]
-    for i, column in enumerate(("", *map(str, range(1, len(names) + 1)))):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
-    for name, row in zip(names, lab.correlation, strict=True):
-        table.add_row(name, *(_number(value) for value in row))
-    return table
+    rows = [(name, *map(_number, row)) for name, row in zip(names, lab.correlation, strict=True)]
+    heads = ("", *map(str, range(1, len(names) + 1)))
+    return table(heads, "l" + "r" * len(names), rows, "correlation of the parts")
 
 
 def _order(lab: Lab) -> str:
@@ -162,18 +153,10 @@ def _attacks(lab: Lab, scenario: str, results: list[Result]) -> RenderableType:
     note = f"{slips} more outrank an honest wrong trace only where that has a slip in its arithmetic" if slips else ""
     if not bad:
         return Text("; ".join(p for p in (f"{head}none outranks honest work", note) if p))
-    table = Table(title=f"{head}{len(bad)} outrank honest work", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for i, column in enumerate(("hack", "aims at", "beats", "tasks", "above it by", "its total")):
-        table.add_column(column, justify="right" if i > 2 else "left", no_wrap=i > 0)
+    rows = []
     for r in bad[:NAMED]:
-        table.add_row(
-            r.hack.name,
-            r.hack.aims,
-            f"honest {r.hack.bar}",
-            f"{r.outranked}/{r.tried}",
-            f"{r.margin:.3f}",
-            f"{r.total:.3f}",
-        )
+        figures = (f"{r.outranked}/{r.tried}", f"{r.margin:.3f}", f"{r.total:.3f}")
+        rows.append((r.hack.name, r.hack.aims, f"honest {r.hack.bar}", *figures))
     more = f"and {len(bad) - NAMED} more; " if len(bad) > NAMED else ""
-    table.caption = (more + note) or None
-    return table
+    heads = ("hack", "aims at", "beats", "tasks", "above it by", "its total")
+    return table(heads, "Lllrrr", rows, f"{head}{len(bad)} outrank honest work", more + note)

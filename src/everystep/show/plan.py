@@ -1,14 +1,13 @@
 """A plan on the terminal: memory by step, hours by stage, what does not fit with its mend, what was assumed.
 Nothing is told by colour alone, and 80 columns hold it."""
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from everystep.forecast.memory import Use
 from everystep.forecast.plan import Plan
 from everystep.show.checked import printable
+from everystep.show.screen import table
 
 
 def plan_tables(plan: Plan) -> RenderableType:
@@ -73,47 +72,30 @@ def _head(plan: Plan) -> Text:
 
 
 def _memory(plan: Plan) -> Table:
-    table = Table(title="memory a chip", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("step", no_wrap=True)
-    table.add_column("size", overflow="fold")
-    for name in ("given", "working", "beside", "in all"):
-        table.add_column(name, justify="right", no_wrap=True)
     room = plan.device.room()
-    for use in plan.uses:
-        table.add_row(*_row(use, room))
-    return table
-
-
-def _row(use: Use, room: float) -> list[Text]:
-    fine = use.total <= room
-    numbers = [Text(size(n)) for n in (use.given, use.working, use.beside, use.total)]
-    return [
-        Text("✓" if fine else "✗", style=_style(fine)),
-        Text(use.step.name),
-        Text(use.step.what),
-        *numbers,
+    rows = [
+        (
+            Text("✓" if use.total <= room else "✗", style=_style(use.total <= room)),
+            use.step.name,
+            use.step.what,
+            *map(size, (use.given, use.working, use.beside, use.total)),
+        )
+        for use in plan.uses
     ]
+    heads = ("", "step", "size", "given", "working", "beside", "in all")
+    return table(heads, "llLrrrr", rows, "memory a chip")
 
 
 def _hours(plan: Plan) -> Table:
-    table = Table(title=f"{plan.hours:g} hours", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
-    table.add_column("of what", overflow="fold")
-    for stage in plan.stages:
-        share = stage.seconds / (plan.hours * 3600)
-        table.add_row(stage.name, duration(stage.seconds), f"{share:.0%}", printable(stage.what))
-    left = plan.hours * 3600 - plan.seconds
-    pace = plan.pace
-    table.add_row("left", duration(max(0.0, left)), f"{max(0.0, left) / (plan.hours * 3600):.0%}", "")
-    table.caption = (
+    whole, pace = plan.hours * 3600, plan.pace
+    rows = [(s.name, duration(s.seconds), f"{s.seconds / whole:.0%}", s.what) for s in plan.stages]
+    left = max(0.0, whole - plan.seconds)
+    rows.append(("left", duration(left), f"{left / whole:.0%}", ""))
+    note = (
         f"a GRPO step: rollout {pace.rollout:.1f} s, reference {pace.reference:.1f}, "
         f"update {pace.update:.1f}, host {pace.host:.1f}"
     )
-    table.caption_justify = "left"
-    return table
+    return table(("stage", "time", "share", "of what"), "lrrL", rows, f"{plan.hours:g} hours", note)
 
 
 def _problems(plan: Plan) -> list[Text]:

@@ -1,23 +1,37 @@
-"""The playground's page: models are asked, traces are checked, records are browsed.
+"""The playground's page and how it is served: models are asked, traces are checked, records are browsed.
 
-The page is Gradio's; its pieces are made by `play_cards`, models are asked through `play_ask`. What comes
-in is bounded here. How the page is served, and what may leave it, is `play_serve`.
+The page is Gradio's; its pieces are made by `cards`, models are asked through `ask`. What comes in is bounded here.
+It is served on this machine only unless told otherwise, and so that nothing can leave it.
 """
 
 import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from everystep.core.trace import MAX_CHARS
 from everystep.core.types import Sampling, Task
+from everystep.show.ask import Model, ask
+from everystep.show.cards import (
+    ANY,
+    FAILURES,
+    VERDICT_NAMES,
+    Book,
+    Wish,
+    answers,
+    asked,
+    browse,
+    checked_trace,
+    domains,
+    heading,
+    note,
+    stages,
+)
 from everystep.show.checked import printable
-from everystep.show.play_ask import Model, ask
-from everystep.show.play_cards import answers, asked, checked_trace, heading, note
-from everystep.show.play_records import ANY, FAILURES, VERDICTS, Book, Wish, browse, domains, stages
 
 QUESTION = 4_000  # characters
 GOLD = 200  # characters of a right answer
@@ -70,17 +84,14 @@ def _html(value: str = "", name: str | None = None) -> Any:
 def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits) -> None:
     import gradio as gr
 
-    stops: dict[str, threading.Event] = {}  # by the session that asks: it has one question at a time
+    def slider(name: str, low: float, high: float, value: float, step: float, label: str, info: str) -> Any:
+        return gr.Slider(low, high, value, step=step, label=label, info=info, elem_id=name, min_width=200)
 
+    train = "A train travels 60 km in 1.5 hours. What is its average speed?"
     with gr.Row(equal_height=True):
         question = gr.Textbox(
-            label="Question",
-            lines=3,
-            max_lines=10,
-            scale=3,
-            elem_id="question",
-            placeholder="A train travels 60 km in 1.5 hours. What is its average speed?",
-        )
+            label="Question", lines=3, max_lines=10, scale=3, elem_id="question", placeholder=train
+        )  # fmt: skip
         with gr.Column(scale=1, min_width=220):
             gold = gr.Textbox(label="Right answer (optional)", lines=1, max_lines=1, elem_id="gold")
             with gr.Row():
@@ -97,60 +108,38 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
     )
     with gr.Accordion("Sampling", open=False, elem_id="sampling"):
         with gr.Row():
-            temperature = gr.Slider(
-                0,
-                1.5,
-                0,
-                step=0.1,
-                label="Temperature",
-                info="0: always the likeliest token",
-                elem_id="temperature",
-                min_width=200,
-            )
-            n = gr.Slider(
-                1,
-                limits.samples,
-                1,
-                step=1,
-                label="Samples",
-                info="of each model",
-                elem_id="samples",
-                min_width=200,
-            )
-            tokens = gr.Slider(
-                32,
-                limits.tokens,
-                limits.usual,
-                step=16,
-                label="Tokens",
-                info="the most of one answer",
-                elem_id="tokens",
-                min_width=200,
-            )
-            seed = gr.Number(
-                0,
-                precision=0,
-                minimum=0,
-                label="Seed",
-                info="another one: other samples",
-                elem_id="seed",
-                min_width=200,
-            )
-        names = gr.CheckboxGroup(
-            list(models), value=list(models), label="Models", elem_id="models", visible=len(models) > 1
-        )
+            temperature = slider("temperature", 0, 1.5, 0, 0.1, "Temperature", "0: always the likeliest token")
+            n = slider("samples", 1, limits.samples, 1, 1, "Samples", "of each model")
+            tokens = slider("tokens", 32, limits.tokens, limits.usual, 16, "Tokens", "the most of one answer")
+            other = "another one: other samples"
+            seed = gr.Number(0, precision=0, minimum=0, label="Seed", info=other, elem_id="seed", min_width=200)
+        every = list(models)
+        names = gr.CheckboxGroup(every, value=every, label="Models", elem_id="models", visible=len(every) > 1)
     message = _html(name="message")
     board = _html(note("Choose an example or write a question, then press Ask (or Ctrl+Enter)."), "board")
+    on_ask, on_stop = _answering(models, known, limits)
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    inputs = [question, gold, temperature, n, tokens, seed, names]
+    go.click(on_ask, inputs, [message, board], js=_CUT, concurrency_limit=AT_ONCE, **hidden)
+    end.click(on_stop, None, None, queue=False, **hidden)
+    # In the browser: an example is there before anybody can press a button. An answer that belongs to an
+    # example leaves with its question.
+    pairs = json.dumps([[task.question, task.answer] for task in known])
+    examples.click(None, [examples], [question, gold], js=f"(i) => {pairs}[i] ?? ['', '']")
+    leave = f"(q, a) => {pairs}.some((one) => one[1] === a && one[0] !== q) ? '' : a"
+    question.input(None, [question, gold], [gold], js=leave)
+
+
+def _answering(
+    models: Mapping[str, Model], known: Sequence[Task], limits: Limits
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What happens when somebody asks, and when they press Stop. Each session has one question at a time."""
+    import gradio as gr
+
+    stops: dict[str, threading.Event] = {}
 
     def on_ask(
-        question: Any,
-        gold: Any,
-        temperature: Any,
-        n: Any,
-        tokens: Any,
-        seed: Any,
-        names: Any,
-        request: gr.Request,
+        question: Any, gold: Any, temperature: Any, n: Any, tokens: Any, seed: Any, names: Any, request: gr.Request
     ) -> Iterator[tuple[str, Any]]:
         if why := _wrong({"question": (question, QUESTION), "right answer": (gold, GOLD)}, "question"):
             yield note(why, wrong=True), gr.skip()
@@ -159,20 +148,20 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
         if not wanted:
             yield note("No model is chosen: see Sampling.", wrong=True), gr.skip()
             return
-        how = Sampling(
+        sampling = Sampling(
             temperature=_number(temperature, 0, 1.5),
             max_tokens=int(_number(tokens, 1, limits.tokens)),
             seed=int(_number(seed, 0, 2**31)),
         )
         many = int(_number(n, 1, limits.samples))
-        alike = many > 1 and how.temperature == 0
+        alike = many > 1 and sampling.temperature == 0
         many = 1 if alike else many
         said = note("At temperature 0 all samples are the same, so there is one." if alike else "")
         task, session = asked(question, gold or "", known), str(request.session_hash)
         stop = stops[session] = threading.Event()
         try:
-            for replies in ask(wanted, task, many, how, limits.seconds, stop):
-                yield said, answers(task, replies, many, how)
+            for replies in ask(wanted, task, many, sampling, limits.seconds, stop):
+                yield said, answers(task, replies, many, sampling)
         finally:
             stop.set()
             if stops.get(session) is stop:
@@ -182,20 +171,7 @@ def _ask_tab(models: Mapping[str, Model], known: Sequence[Task], limits: Limits)
         if (stop := stops.get(str(request.session_hash))) is not None:
             stop.set()
 
-    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    inputs = [question, gold, temperature, n, tokens, seed, names]
-    go.click(on_ask, inputs, [message, board], js=_CUT, concurrency_limit=AT_ONCE, **hidden)
-    end.click(on_stop, None, None, queue=False, **hidden)
-    # In the browser: an example is there before anybody can press a button. An answer that belongs to an
-    # example leaves with its question.
-    pairs = json.dumps([[task.question, task.answer] for task in known])
-    examples.click(None, [examples], [question, gold], js=f"(i) => {pairs}[i] ?? ['', '']")
-    question.input(
-        None,
-        [question, gold],
-        [gold],
-        js=f"(q, a) => {pairs}.some((one) => one[1] === a && one[0] !== q) ? '' : a",
-    )
+    return on_ask, on_stop
 
 
 def _check_tab() -> None:
@@ -257,7 +233,7 @@ def _records_tab(tab: Any, books: Mapping[str, Book]) -> None:
         book = gr.Dropdown(list(books), value=first, label="Run", visible=len(books) > 1, elem_id="r-run")
         stage = gr.Dropdown([], label="Stage", elem_id="r-stage", min_width=130)
         domain = gr.Dropdown([ANY], value=ANY, label="Domain", elem_id="r-domain", min_width=130)
-        verdict = gr.Dropdown([ANY, *VERDICTS], value=ANY, label="Verdict", elem_id="r-verdict", min_width=130)
+        verdict = gr.Dropdown([ANY, *VERDICT_NAMES], value=ANY, label="Verdict", elem_id="r-verdict", min_width=130)
         failure = gr.Dropdown([ANY, *FAILURES], value=ANY, label="Class", elem_id="r-class", min_width=160)
         words = gr.Textbox(label="Text or id", lines=1, max_lines=1, elem_id="r-words", min_width=160)
     with gr.Row(elem_classes="pager"):
@@ -328,3 +304,137 @@ def _number(value: Any, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return low
     return min(max(value, low), high)
+
+
+BODY = 200_000  # bytes of a request: everything that the page sends is far below
+QUEUE = 24  # questions that may wait for a place
+_LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
+_TEMPLATES = Path(__file__).parent / "templates"
+# Gradio needs inline scripts and compiles templates. Handlers in attributes it does not need, and nothing may
+# come from, or go to, anywhere but here.
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-eval' 'unsafe-inline'",
+        "script-src-attr 'none'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+    )
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+App = Callable[[MutableMapping[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
+
+
+def serve(page: Any, host: str, port: int | None) -> str:
+    """Begin to serve a page (Gradio's `Blocks`), in threads of its own; its address. `port` None: 7860, or
+    the next one that is free.
+
+    Raises ValueError where the host or the port cannot be used.
+    """
+    from gradio.themes import Base, Font
+    from starlette.middleware import Middleware
+
+    own = [Font(name) for name in ("system-ui", "Segoe UI", "DejaVu Sans", "sans-serif")]
+    mono = [Font(name) for name in ("ui-monospace", "DejaVu Sans Mono", "monospace")]
+    style, script = ((_TEMPLATES / f"play.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    # Gradio looks whether its own page answers; a proxy has no part in that.
+    others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+    os.environ["no_proxy"] = ",".join(filter(None, (others, "127.0.0.1,localhost")))
+    try:
+        _, url, _ = page.queue(max_size=QUEUE, api_open=False).launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            enable_monitoring=False,
+            run_history=False,
+            max_file_size="1kb",
+            footer_links=[],
+            theme=_plain(Base(primary_hue="blue", neutral_hue="slate", font=own, font_mono=mono)),
+            head=f"<style>{style}</style><script>{script}</script>",
+            app_kwargs={
+                "middleware": [Middleware(guarded, host in _LOCAL)],
+                "docs_url": None,
+                "redoc_url": None,
+            },
+        )
+    except OSError as error:
+        where = f"{host}:{port}" if port else host
+        raise ValueError(f"{where}: cannot be used ({error}); give another --host or --port") from None
+    return url
+
+
+def _plain(theme: Any) -> Any:
+    """The theme with one frame around what is written in, and none around that."""
+    return theme.set(
+        block_border_width="0px",
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_padding="0px",
+        block_info_text_size="*text_sm",
+        input_border_width="1px",
+        input_border_color="#8a94a0",
+        input_border_color_dark="#6b7580",
+        input_background_fill="#f5f7f9",
+        input_background_fill_dark="#1d2125",
+        layout_gap="1rem",
+        body_background_fill="#ffffff",
+        body_background_fill_dark="#14171a",
+        background_fill_primary_dark="#14171a",
+        background_fill_secondary_dark="#1d2125",
+        border_color_primary_dark="#3a4149",
+    )
+
+
+def guarded(app: App, local: bool) -> App:
+    """The application behind its limits: large requests are refused unread, and answers forbid the page to
+    ask anybody else. `local`: only names of this machine are answered to, since a page from elsewhere could
+    lead its visitor's browser here by another one."""
+
+    async def guard(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        if local and headers.get("host", "").rsplit(":", 1)[0] not in _LOCAL:
+            await _refuse(send, 421, "this playground is for its own machine only; see --host")
+            return
+        if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            length = headers.get("content-length", "")
+            if not length.isdigit():
+                await _refuse(send, 411, "a request must say how long it is")
+                return
+            if int(length) > BODY:
+                await _refuse(send, 413, f"a request may have {BODY:,} bytes, this one has {int(length):,}")
+                return
+
+        async def sent(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await app(scope, receive, sent)
+
+    return guard
+
+
+async def _refuse(send: Any, status: int, why: str) -> None:
+    body = json.dumps({"detail": why, "error": why}).encode()
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})

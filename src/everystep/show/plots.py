@@ -1,7 +1,7 @@
-"""Plots as SVG that goes into a page: the same bytes for the same numbers, colours of the page's own theme,
-texts that stay texts, and no style attribute, which the page's policy would refuse.
+"""Plots as SVG, the same bytes for the same numbers, in which texts stay texts.
 
-What is plotted, and how it is described, is the report's business.
+Those that go into a page have the colours of the page's own theme and no style attribute, which the page's policy would
+refuse. The forest plot of an ablation stands by itself.
 """
 
 import io
@@ -16,6 +16,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from everystep.evaluate.ablation import METRICS, Compared, Found
 
 SVG = "http://www.w3.org/2000/svg"
 _XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -54,9 +56,9 @@ _SETTINGS: dict[Any, Any] = {
 Points = Sequence[tuple[float, float]]
 
 
-def curves(lines: Mapping[str, Points], label: str, name: str, share: bool = False, zero: bool = False) -> Markup:
-    """Values over steps, each line with its own colour and dashes. `share`: values from 0 to 1, shown in
-    percent; `zero`: the axis begins at 0."""
+def curves(lines: Mapping[str, Points], label: str, name: str, share: bool = False, height: float = 2.5) -> Markup:
+    """Values over steps, each line with its own colour and dashes. `share`: values from 0 to 1, shown in percent;
+    `height`: inches, of a plot that is 4.1 wide."""
 
     def draw(axes: Axes) -> None:
         for i, (line, points) in enumerate(lines.items()):
@@ -74,12 +76,10 @@ def curves(lines: Mapping[str, Points], label: str, name: str, share: bool = Fal
         axes.set_ylabel(label + (" (%)" if share else ""))
         if share:
             axes.set_ylim(-3, 103)
-        elif zero:
-            axes.set_ylim(bottom=0)
         if len(lines) > 1:
             _legend(axes, 3)
 
-    return _svg(draw, name)
+    return _svg(draw, name, height)
 
 
 def reliable(bins: Sequence[tuple[float, float, float, float, int]], name: str) -> Markup:
@@ -146,15 +146,67 @@ def bars(rows: Sequence[tuple[str, Mapping[str, tuple[float, float, float]]]], n
     return _svg(draw, name, height=0.9 + 0.36 * len(rows))
 
 
+def forest(found: Sequence[Found]) -> str:
+    """The plot: a filled square where a change was told apart from its reference, an open circle where not.
+    Below each the seeds' own differences; a cross where one seed is all there is."""
+    families = [(f, [c for c in f.compared if c.metric in f.tested and METRICS[c.metric].percent]) for f in found]
+    families = [(f, rows) for f, rows in families if rows]
+    heights = [len(rows) + 1.6 for _, rows in families] or [2.0]
+    alone: dict[Any, Any] = {"axes.spines.left": False, "axes.grid": False, "savefig.facecolor": "auto"}
+    with matplotlib.rc_context(_SETTINGS | alone):
+        figure = Figure(figsize=(7.2, 0.5 + 0.26 * sum(heights)), layout="constrained", facecolor="white")
+        axes = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+        for one, (family, rows) in zip(axes, families, strict=False):
+            _family(one, family, rows)
+        axes[-1].set_xlabel("difference from the reference, in points, with 95 % intervals")
+        return _saved(figure)
+
+
+def _family(axes: Axes, family: Found, rows: Sequence[Compared]) -> None:
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    for y, row in enumerate(rows):
+        d = row.difference
+        colour = LINES[1] if row.apart else LINES[0]
+        if d.low is None or d.high is None:
+            axes.plot([100 * d.value], [y], marker="x", color=SOFT, linestyle="")
+            continue
+        axes.plot([100 * d.low, 100 * d.high], [y, y], color=colour, linewidth=1.4)
+        marker, face = ("s", colour) if row.apart else ("o", "white")
+        axes.plot(
+            [100 * d.value],
+            [y],
+            marker=marker,
+            markersize=5,
+            color=colour,
+            markerfacecolor=face,
+            linestyle="",
+        )
+        seeds, below = [100 * v for v in d.by_seed], [y + 0.28] * len(d.by_seed)
+        axes.plot(seeds, below, marker="|", color=SOFT, linestyle="", markersize=4)
+    labels = [r.change + ("" if r.metric == "contract" else f": {METRICS[r.metric].title}") for r in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set_title(f"{family.name} (against {family.reference})", loc="left", fontsize=8, fontweight="bold")
+    axes.grid(axis="x", color="#e0e0e0", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
 def _svg(draw: Callable[[Axes], None], name: str, height: float = 2.5) -> Markup:
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        # The page brings its own fonts; a glyph that matplotlib's has not got only costs a little space.
-        warnings.filterwarnings("ignore", "Glyph")
+    with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(4.1, height), layout="constrained")
         draw(figure.add_subplot())
+        return Markup(themed(_saved(figure), name))
+
+
+def _saved(figure: Figure) -> str:
+    """The figure as SVG, the same bytes for the same numbers."""
+    with warnings.catch_warnings():
+        # Whoever shows it has fonts of their own; a glyph that matplotlib's has not got only costs a little space.
+        warnings.filterwarnings("ignore", "Glyph")
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Markup(themed(out.getvalue(), name))
+    return out.getvalue()
 
 
 def _legend(axes: Axes, columns: int) -> None:

@@ -1,13 +1,12 @@
 """Preflight on the terminal: every check with its light, what was measured, and its mend. Nothing is told by
 colour alone, and 80 columns hold it."""
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from everystep.forecast.findings import Findings, Light
 from everystep.show.checked import printable
+from everystep.show.screen import table
 
 SIGNS = {Light.GREEN: "✓ green", Light.AMBER: "! amber", Light.RED: "✗ red"}
 _STYLES = {Light.GREEN: "green", Light.AMBER: "yellow", Light.RED: "bold red"}
@@ -15,16 +14,14 @@ _STYLES = {Light.GREEN: "green", Light.AMBER: "yellow", Light.RED: "bold red"}
 
 def findings(found: Findings, title: str) -> RenderableType:
     """All findings as a table, and what they come to in one line."""
-    table = Table(title=Text(printable(title)), box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("check", no_wrap=True)
-    table.add_column("measured, and what to do", overflow="fold")
+    rows = []
     for f in found.found:
         told = Text(printable(f.measured))
         if f.mend:
             told.append(f"\n→ {printable(f.mend)}", style="bold")
-        table.add_row(Text(SIGNS[f.light], style=_STYLES[f.light]), Text(f.name), told)
-    return Group(table, Text(summary(found), style=_STYLES[found.light]))
+        rows.append((Text(SIGNS[f.light], style=_STYLES[f.light]), f.name, told))
+    shown = table(("", "check", "measured, and what to do"), "llL", rows, title)
+    return Group(shown, Text(summary(found), style=_STYLES[found.light]))
 
 
 def summary(found: Findings) -> str:

@@ -1,13 +1,16 @@
 """`report/index.html`: one page that holds everything and asks nobody for anything, made from the run
 directory alone. The same run gives the same bytes.
 
-What it says is read in `report_data`, worded in `report_words`, drawn in `plots` and packed in
-`report_records`; here it is put together. Model text is hostile: all of it is escaped or packed, and the
-page's policy lets nothing run but its own script, named by its hash.
+What it says is read and worded in `findings` and drawn in `plots`. The records are packed into one compressed block:
+every text is already cut into pieces and marked claims, so that the page has nothing to decide and only to show.
+Model text is hostile: all of it is escaped or packed, and the page's policy lets nothing run but its own script,
+named by its hash.
 """
 
 import base64
 import hashlib
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +24,23 @@ from everystep.evaluate.failures import Failure
 from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
 from everystep.show import plots
-from everystep.show.checked import marked, printable
-from everystep.show.report_data import LAST_STEPS, Findings, read_findings
-from everystep.show.report_records import block
-from everystep.show.report_self import MAX_CHARS, WAYS
-from everystep.show.report_words import p_value, percent, points, rate, said
+from everystep.show.checked import beside, marked, pieces, printable
+from everystep.show.findings import (
+    LAST_STEPS,
+    SELF_CHARS,
+    WAYS,
+    Findings,
+    Line,
+    Stage,
+    ends,
+    p_value,
+    percent,
+    points,
+    points_of,
+    rate,
+    read_findings,
+    said,
+)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 RATES = ("contract", "capability", "sound", "format")
@@ -91,7 +106,7 @@ def page(findings: Findings) -> str:
         phases=_phases(findings),
         last_steps=LAST_STEPS,
         self_ways=WAYS,
-        self_chars=MAX_CHARS,
+        self_chars=SELF_CHARS,
         share=lambda count, n: Rate(count / n, *wilson(count, n)),
     )
 
@@ -119,23 +134,17 @@ def _figures(f: Findings) -> dict[str, Any]:
 
 def _figure(title: str, drawing: Markup, lines: Mapping[str, plots.Points], note: str, share: bool) -> dict[str, Any]:
     scale, unit = (100, " %") if share else (1, "")
-    ends = [
-        f"{name} {scale * points[0][1]:.3g}{unit} → {scale * points[-1][1]:.3g}{unit}"
-        for name, points in lines.items()
-        if points
-    ]
-    return {"title": title, "drawing": drawing, "note": note, "words": "; ".join(ends)}
+    told = []
+    for name, line in lines.items():
+        first, last, n = ends(line)
+        over = f" (means of {n})" if n > 1 else ""
+        told.append(f"{name} {scale * first:.3g}{unit} → {scale * last:.3g}{unit}{over}")
+    return {"title": title, "drawing": drawing, "note": note, "words": "; ".join(told)}
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, list[tuple[float, float]]]:
-    """The points of each line: rows that have a finite value (others are text in the file)."""
-    found = {
-        printable(name): [
-            (float(row["step"]), float(row[key])) for row in rows if isinstance(row.get(key), (int, float))
-        ]
-        for name, key in names.items()
-    }
-    return {name: points for name, points in found.items() if points}
+    """The points of each line that has any."""
+    return {printable(name): line for name, key in names.items() if (line := points_of(rows, key))}
 
 
 def _slices(f: Findings) -> list[tuple[str, list[str]]]:
@@ -220,3 +229,71 @@ def _phases(f: Findings) -> list[tuple[str, dict[str, tuple[float, float]]]]:
 
 def _hash(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
+
+
+BUDGET = 2_200_000  # bytes of the block as it stands in the page
+MAX_CHARS = 6_000  # of one text that are shown; the record has all of it
+_TRUTHS = {"true": 0, "false": 1, "unknown": 2}
+
+
+def block(findings: Findings, budget: int = BUDGET) -> tuple[str, int]:
+    """The block in base64, and how many tasks it holds: all of them, unless it would be larger than the
+    budget; then so many as fit, taken evenly from all."""
+    ids = list(findings.stages[-1].lines)
+    while True:
+        # Level 9 and no header: the same bytes for the same records.
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        text = json.dumps(_content(findings, ids), ensure_ascii=False, separators=(",", ":"))
+        packed = base64.b64encode(packer.compress(text.encode("utf-8", "replace")) + packer.flush()).decode()
+        if len(packed) <= budget or len(ids) < 2:
+            return packed, len(ids)
+        fewer = max(1, min(len(ids) - 1, int(0.95 * len(ids) * budget / len(packed))))
+        ids = [ids[i * len(ids) // fewer] for i in range(fewer)]
+
+
+def _content(findings: Findings, ids: Sequence[str]) -> dict[str, Any]:
+    return {
+        "stages": [[printable(s.name), s.file] for s in findings.stages],
+        "classes": [f.value for f in Failure],
+        "tasks": [_task(findings.stages, i) for i in ids],
+    }
+
+
+def _task(stages: Sequence[Stage], key: str) -> list[Any]:
+    """id, domain, level, question, gold, and for each stage its record or null."""
+    task = next(s.lines[key] for s in reversed(stages) if key in s.lines).graded.task
+    shown = [printable(text) for text in (task.id, task.domain, task.question, task.answer)]
+    own = [_record(s.lines[key]) if key in s.lines else None for s in stages]
+    return [shown[0], shown[1], task.level, shown[2], shown[3], own]
+
+
+def _record(line: Line) -> list[Any]:
+    """line, right in form, class, evidence, verdict, tokens, pieces: texts, or [text, truth, beside, reason].
+
+    The reason of a piece that goes on with the claim before it is left out.
+    """
+    row = line.row | {"text": line.row["text"][:MAX_CHARS]}
+    shown: list[Any] = []
+    last: object = None
+    for text, check in pieces(row):
+        if check is None:
+            shown.append(printable(text))
+        elif check is last:
+            shown.append([printable(text), _TRUTHS[check["truth"]]])
+        else:
+            why = f"{check['claim']} — {check['reason']}" if check["reason"] else check["claim"]
+            shown.append([printable(text), _TRUTHS[check["truth"]], printable(beside(check)), printable(why)])
+        last = check
+    if len(line.row["text"]) > MAX_CHARS:
+        shown.append(f"… ({len(line.row['text']) - MAX_CHARS} more characters in the record)")
+    g, found = line.graded, line.found
+    at = f"step {found.step}: " if found.step else ""
+    return [
+        line.number,
+        int(g.contract),
+        list(Failure).index(found.failure),
+        printable(at + found.evidence),
+        g.verdict.value,
+        line.record.tokens,
+        shown,
+    ]

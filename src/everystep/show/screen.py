@@ -5,10 +5,11 @@ All of it goes to stderr, so that stdout is left for results. Nothing depends on
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -20,9 +21,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Task as Bar
+from rich.table import Table
 from rich.text import Text
 
 from everystep.core.progress import Advance
+from everystep.show.checked import printable
 
 EVERY = 10.0  # seconds between the lines of progress that go to a log
 
@@ -130,6 +133,22 @@ class _Lines:
         if self.total and speed and self.done < self.total:
             parts.append(f"{duration((self.total - self.done) / speed)} left")
         self.screen.say("  ".join([*parts, self.note]).rstrip())
+
+
+def table(
+    heads: Sequence[str], kinds: str, rows: Iterable[Sequence[str | Text]], title: str = "", note: str = ""
+) -> Table:
+    """A table for a terminal of 80 columns. `kinds`: a letter for each column: `l` or `r` for left or right, large
+    where its cells may go on in a second line. `note` stands below it."""
+    made = Table(box=SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_header=any(heads))
+    made.title, made.caption = Text(printable(title)) if title else None, note or None
+    made.title_justify = made.caption_justify = "left"
+    for head, kind in zip(heads, kinds, strict=True):
+        justify = "left" if kind in "lL" else "right"
+        made.add_column(Text(printable(head)), justify=justify, no_wrap=kind.islower(), overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(cell)) if isinstance(cell, str) else cell for cell in row))
+    return made
 
 
 def rate(speed: float) -> str:

@@ -5,9 +5,7 @@ marked; and several runs side by side. Nothing is told by colour alone, and 80 c
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from everystep.core.types import Graded
@@ -16,9 +14,9 @@ from everystep.evaluate.failures import Failure, transition
 from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
 from everystep.evaluate.table import stage_table
-from everystep.show.checked import beside, pieces, printable
-from everystep.show.report_data import Findings, Line, Stage
-from everystep.show.report_words import p_value, points, rate, said
+from everystep.show.checked import printable, spans
+from everystep.show.findings import Findings, Line, Stage, ends, p_value, points, points_of, rate, said
+from everystep.show.screen import table
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # columns of a curve
@@ -27,7 +25,6 @@ _CURVES = {
     "sft": ("loss", "dev_loss"),
     "grpo": ("reward", "contract", "dev/contract", "format", "dead_groups", "kl", "entropy", "tokens"),
 }
-_STYLES = {"true": "green", "false": "bold red underline", "unknown": "yellow"}
 
 
 def overview(f: Findings, examples: int = 3) -> RenderableType:
@@ -49,31 +46,23 @@ def compared(stages: Mapping[str, str], sides: Mapping[str, Sequence[Graded]], f
     pair. The shares are over the shared tasks only, as the pairs are."""
     n = found[0].n
     shared = set.intersection(*({g.task.id for g in side} for side in sides.values()))
-    table = Table(title=f"{n} tasks that all of them have done", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for i, column in enumerate(("run", "stage", "contract", "capability", "sound", "left out")):
-        table.add_column(column, justify="right" if i > 1 else "left", overflow="fold")
+    rows = []
     for name, side in sides.items():
         some = [g for g in side if g.task.id in shared]
         counts = [sum(holds) for holds in zip(*((g.contract, g.capable, g.sound) for g in some), strict=True)]
         shares = [rate(Rate(c / n, *wilson(c, n))) for c in counts]
-        cells = (name, stages[name], shares[0], *(s.split(" ")[0] for s in shares[1:]), str(len(side) - n))
-        table.add_row(*(Text(printable(c)) for c in cells))
-    pairs = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for i, column in enumerate(("pair", "points", "gained", "lost", "p", "verdict")):
-        pairs.add_column(column, justify="right" if 0 < i < 5 else "left", overflow="fold")
-    for pair in found:
-        pairs.add_row(
-            Text(printable(f"{pair.before} → {pair.after}")),
-            points(pair),
-            str(pair.gained),
-            str(pair.lost),
-            p_value(pair.adjusted),
-            Text(printable(pair.verdict)),
-        )
+        rows.append((name, stages[name], shares[0], *(s.split(" ")[0] for s in shares[1:]), str(len(side) - n)))
+    heads = ("run", "stage", "contract", "capability", "sound", "left out")
+    runs = table(heads, "LLRRRR", rows, f"{n} tasks that all of them have done")
+    compared = []
+    for p in found:
+        figures = (points(p), str(p.gained), str(p.lost), p_value(p.adjusted))
+        compared.append((f"{p.before} → {p.after}", *figures, p.verdict))
+    pairs = table(("pair", "points", "gained", "lost", "p", "verdict"), "LRRRRL", compared)
     many = f", p with Holm's correction over {len(found)} pairs" if len(found) > 1 else ""
     note = f"by contract, 95 % bootstrap over tasks, exact McNemar test{many}"
     seeds = "tasks vary here, training seeds do not: two seeds of one recipe can differ as much"
-    return Group(table, pairs, Text(note, style="dim"), Text(seeds, style="dim"))
+    return Group(runs, pairs, Text(note, style="dim"), Text(seeds, style="dim"))
 
 
 def curve(values: Sequence[float], width: int = WIDTH) -> str:
@@ -101,16 +90,9 @@ def example(stage: Stage, line: Line) -> RenderableType:
     g = line.graded
     head = Text(f"{printable(stage.name)}: {printable(g.task.question)}", style="bold")
     head.append(f"  (gold: {printable(g.task.answer)})", style="not bold")
-    body = Text()
-    last: object = None
-    for piece, check in pieces(line.row):
-        body.append(printable(piece), style="" if check is None else _STYLES[check["truth"]])
-        if check is not None and check is not last:
-            body.append(f" [{printable(beside(check))}]", style="bold red" if check["truth"] == "false" else "dim")
-        last = check
     mark = "✓" if g.contract else "✗"
     why = Text(f"{mark} {line.found.failure.value}: {printable(line.found.evidence)}")
-    return Group(head, body, why, Text(f"{stage.file}:{line.number}", style="dim"))
+    return Group(head, spans(line.row), why, Text(f"{stage.file}:{line.number}", style="dim"))
 
 
 def _chosen(f: Findings, examples: int) -> list[tuple[Stage, Stage, Line, Line]]:
@@ -134,25 +116,17 @@ def _chosen(f: Findings, examples: int) -> list[tuple[Stage, Stage, Line, Line]]
 
 
 def _curves(metrics: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[RenderableType]:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
+    rows = []
     for stage, names in _CURVES.items():
         for name in names:
-            values = [row[name] for row in metrics[stage] if isinstance(row.get(name), (int, float))]
+            values = [value for _, value in points_of(metrics[stage], name)]
             if len(values) > 1:
-                table.add_row(f"{stage} {name}", curve(values), f"{values[0]:.3g} → {values[-1]:.3g}")
-    return ["", table] if table.row_count else []
+                first, last, _ = ends(points_of(metrics[stage], name))
+                rows.append((f"{stage} {name}", curve(values), f"{first:.3g} → {last:.3g}"))
+    return ["", table(("", "", ""), "lll", rows)] if rows else []
 
 
 def _failures(f: Findings) -> RenderableType:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("class", no_wrap=True)
-    for stage in f.stages:
-        table.add_column(Text(printable(stage.name)), justify="right", no_wrap=True)
-    for failure in Failure:
-        counts = [int(f.failures[s.name][failure]["count"]) for s in f.stages]
-        if any(counts):
-            table.add_row(failure.value, *(str(c) for c in counts))
-    return table
+    rows = [(failure.value, *(str(int(f.failures[s.name][failure]["count"])) for s in f.stages)) for failure in Failure]
+    rows = [row for row in rows if any(cell != "0" for cell in row[1:])]
+    return table(("class", *(s.name for s in f.stages)), "l" + "r" * len(f.stages), rows)

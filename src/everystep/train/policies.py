@@ -6,9 +6,8 @@ Left to the stages: when, and what is written.
 
 from collections.abc import Callable, Sequence
 
-from everystep.core.files import read_jsonl
 from everystep.core.recipe import Recipe
-from everystep.core.record import read_task
+from everystep.core.record import read_tasks
 from everystep.core.run import Run
 from everystep.core.types import Graded, Sampling, Task
 from everystep.evaluate.harness import evaluate
@@ -50,8 +49,7 @@ def evaluate_on(
 
 def tasks_of(run: Run, name: str) -> list[Task]:
     """The tasks of one of the run's sets: "dev", "test", "sft", "train_<source>"."""
-    rows, _ = read_jsonl(run.data / f"{name}.jsonl")
-    return [read_task(row) for row in rows]
+    return read_tasks(run.data / f"{name}.jsonl")
 
 
 def judge_of(recipe: Recipe) -> Judge | None:

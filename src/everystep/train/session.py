@@ -8,7 +8,6 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,13 @@ import numpy as np
 from everystep.core.clock import Deadline
 from everystep.core.files import read_json, rewind
 from everystep.core.progress import Progress
-from everystep.core.recipe import Recipe, identity
-from everystep.core.run import TEST, Run
+from everystep.core.provenance import code
+from everystep.core.recipe import Recipe, resumable
+from everystep.core.run import STAGES, TEST, Run
 from everystep.core.types import Stopped
 from everystep.model.io.load import fingerprint
 from everystep.train.checkpoint import Checkpoints
 from everystep.train.stage_session import StageSession
-
-# What can change a number; the rest only shows, ships or foretells.
-_DECIDES = ("core", "verify", "data", "score", "model", "train", "evaluate", "pipeline.py")
 
 Extra = Callable[[], tuple[dict[str, Any], Mapping[str, np.ndarray]]]
 
@@ -55,9 +52,9 @@ class Session:
         policy that has learned to end is cut off less, so they take no longer, at the same pace), what the
         session keeps anyhow, and after SFT, which may take the given share of what is left, the rest for
         GRPO."""
-        ended = [run.done(f"evaluate/{TEST}/{name}") or {} for name in ("base", "sft")]
+        ended = [run.done(f"evaluate/{TEST}/{name}") or {} for name in STAGES]
         took = max(one.get("minutes") or 0.0 for one in ended)
-        after = self.deadline.reserved + took * {"sft": 2, "grpo": 1}.get(stage, 0)
+        after = self.deadline.reserved + took * (len(STAGES) - STAGES.index(stage) if stage in STAGES else 0)
         if stage == "sft":
             after += (1 - share) * replace(self.deadline, reserved=after).left(self.now()) / 60
         return min(after, 0.9 * self.deadline.hours * 60)
@@ -75,11 +72,11 @@ class Session:
         beyond that is cut off. `extra` gives further values and arrays that a checkpoint must hold."""
         unchanged = {
             "base": fingerprint(recipe.model.name),
-            "recipe": identity(recipe),
+            "recipe": resumable(recipe),
             "code": code(),
         }
         if run.provenance.exists():
-            hashes = read_json(run.provenance)["data"]
+            hashes = read_json(run.provenance, {"data": dict, "*": object})["data"]
             unchanged["data"] = hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
         policy = recipe.checkpoint
         checkpoints = Checkpoints(
@@ -106,11 +103,3 @@ class Session:
         if stage_session.start:
             screen.say(f"{stage} goes on after step {stage_session.start} of {stage_session.horizon.steps}")
         return stage_session
-
-
-def code() -> str:
-    """A hash of those parts of the package's source that can change a number."""
-    root = Path(__file__).parents[1]
-    files = [p for p in sorted(root.rglob("*.py")) if p.relative_to(root).parts[0] in _DECIDES]
-    content = b"\0".join(p.relative_to(root).as_posix().encode() + b"\0" + p.read_bytes() for p in files)
-    return hashlib.sha256(content).hexdigest()[:16]

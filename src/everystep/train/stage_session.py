@@ -95,6 +95,8 @@ class StageSession:
             self.before = self.resumed.about["minutes"]
             self.turned = self.resumed.about["turned"]
             self.horizon = Horizon(*self.resumed.about["horizon"])
+            if planned > self.horizon.planned:  # made longer since: the rate falls from where it is
+                self.horizon = replace(self.horizon.shrunken(self.resumed.step, planned, warmup), planned=planned)
         self.adapter: Snapshot = dict
         self.saved_at = self.began = now()
         self.times: list[float] = [now()]

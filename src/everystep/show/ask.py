@@ -2,7 +2,7 @@
 is told how far it is, within bounds of time.
 
 A model is whatever can stream (`Stream`). It works in a thread of its own, so that one that hangs keeps
-nobody waiting beyond the limit and no other model from answering. How it is shown is `play_cards`' business.
+nobody waiting beyond the limit and no other model from answering. How it is shown is `cards`' business.
 """
 
 import queue
@@ -56,7 +56,7 @@ class _Job:
 
     prompt: Prompt
     n: int
-    how: Sampling
+    sampling: Sampling
     news: "queue.SimpleQueue[tuple[_Job, Phase, tuple[Completion, ...], str]]"
     left: float | None = None
 
@@ -76,8 +76,8 @@ class Model:
 def whole(sampler: Sampler) -> Stream:
     """A sampler that cannot stream, as one that says nothing until it is done."""
 
-    def stream(prompt: Prompt, n: int, how: Sampling, told: Told) -> Sequence[Completion]:
-        (group,) = sampler.sample([prompt], n, how)
+    def stream(prompt: Prompt, n: int, sampling: Sampling, told: Told) -> Sequence[Completion]:
+        (group,) = sampler.sample([prompt], n, sampling)
         return group
 
     return stream
@@ -108,7 +108,7 @@ def ask(
     models: Sequence[Model],
     task: Task,
     n: int,
-    how: Sampling,
+    sampling: Sampling,
     seconds: float,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Reply, ...]]:
@@ -120,7 +120,7 @@ def ask(
     closing the iterator; the models then stop at the next chance they give.
     """
     news: queue.SimpleQueue[tuple[_Job, Phase, tuple[Completion, ...], str]] = queue.SimpleQueue()
-    jobs = [_Job(prompt(task, model.instruction), n, how, news) for model in models]
+    jobs = [_Job(prompt(task, model.instruction), n, sampling, news) for model in models]
     asked = time.monotonic()
     begun: dict[int, float] = {}
     replies = [Reply(model.name) for model in models]
@@ -226,7 +226,7 @@ def _answer(model: Model, job: _Job) -> None:
 
     job.news.put((job, Phase.WRITING, (), ""))
     try:
-        made = tuple(model.stream(job.prompt, job.n, job.how, told))
+        made = tuple(model.stream(job.prompt, job.n, job.sampling, told))
     except _LeftError:
         return
     except Exception as error:

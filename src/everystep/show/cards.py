@@ -1,13 +1,15 @@
-"""What the playground shows, as pieces of HTML: replies side by side, a checked trace, records of a run.
+"""What the playground shows, as pieces of HTML: replies side by side, a checked trace, and the records of a run, chosen
+by stage, domain, verdict and more.
 
-All text is escaped: pieces are made by `templates/play.html`, claims are marked by `checked.marked`. What a
-text that is still being written claims is checked as far as its sentences have ended. Gradio is elsewhere.
+All text is escaped: pieces are made by `templates/play.html`, claims are marked by `checked.marked`. What a text
+claims that is still being written is checked as far as its sentences have ended. Gradio is elsewhere.
 """
 
 import json
 import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from everystep.core.files import to_json
 from everystep.core.record import record
-from everystep.core.types import Completion, Graded, Kind, Sampling, Stop, Task, Truth, task_id
+from everystep.core.run import STAGES, Run, read_run
+from everystep.core.types import Completion, Graded, Kind, Sampling, Stop, Task, Truth, Verdict, task_id
 from everystep.evaluate.calibration import ballots
+from everystep.evaluate.failures import Failure
+from everystep.show.ask import Phase, Reply
 from everystep.show.checked import FILTERS, VERDICTS
-from everystep.show.play_ask import Phase, Reply
-from everystep.show.report_data import Line
+from everystep.show.findings import Line, Stage, read_stage
 from everystep.verify.grade import check, grade
 from everystep.verify.kinds import infer_kind
 
@@ -50,15 +54,15 @@ def asked(question: str, gold: str, known: Sequence[Task] = ()) -> Task:
     return Task(task_id("asked", question, gold), "asked", question, gold, kind, "asked", "")
 
 
-def answers(task: Task, replies: Sequence[Reply], n: int, how: Sampling) -> str:
+def answers(task: Task, replies: Sequence[Reply], n: int, sampling: Sampling) -> str:
     """Replies side by side, as far as they are; with their JSON once all are there."""
     over = all(reply.phase in (Phase.DONE, Phase.FAILED) for reply in replies)
     sides = [_side(task, reply, f"a{i}") for i, reply in enumerate(replies)]
-    found = _json(answers_json(task, replies, n, how)) if over else None
+    found = _json(answers_json(task, replies, n, sampling)) if over else None
     return str(_template().answers(sides, task.question, n, found, over))
 
 
-def answers_json(task: Task, replies: Sequence[Reply], n: int, how: Sampling) -> dict[str, Any]:
+def answers_json(task: Task, replies: Sequence[Reply], n: int, sampling: Sampling) -> dict[str, Any]:
     """The same as plain values: the question, how it was asked, and each model's records and votes."""
     models = []
     for reply in replies:
@@ -78,7 +82,7 @@ def answers_json(task: Task, replies: Sequence[Reply], n: int, how: Sampling) ->
             "question": task.question,
             "answer": task.answer or None,
             "samples": n,
-            "sampling": how,
+            "sampling": sampling,
             "models": models,
         }
     )
@@ -233,3 +237,91 @@ def _template() -> Any:
     )
     environment.filters.update(FILTERS)
     return environment.get_template("play.html").module
+
+
+PAGE = 6  # records that are shown at once
+ANY = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which records: each part is a value or `ANY`; `words` is looked for in question, answer, text and id,
+    whatever its case."""
+
+    stage: str
+    domain: str = ANY
+    verdict: str = ANY
+    failure: str = ANY
+    words: str = ""
+
+
+@dataclass(eq=False, slots=True)
+class Book:
+    """The records of one run; nothing is read before it is asked for."""
+
+    root: Path
+    name: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    held: dict[str, Stage] = field(default_factory=dict)
+
+
+def stages(book: Book) -> dict[str, Stage]:
+    """The stages that were evaluated, with their records, in their order. Raises ValueError where there is
+    none, and for a damaged file."""
+    with book.lock:
+        if not book.held:
+            book.held = _read(read_run(book.root))
+        return book.held
+
+
+def _read(run: Run) -> dict[str, Stage]:
+    done = run.evaluations()
+    if not done:
+        raise ValueError(f"{run.root}: no stage has been evaluated yet; finish the run first")
+    main = "test" if any(of == "test" for of, _ in done) else done[0][0]
+    done.sort(key=lambda one: (one[0] != main, STAGES.index(one[1]) if one[1] in STAGES else len(STAGES), one))
+    return {stage if of == main else f"{of}/{stage}": read_stage(run, of, stage, []) for of, stage in done}
+
+
+def domains(book: Book) -> list[str]:
+    """The domains that any record has, sorted."""
+    return sorted({line.graded.task.domain for stage in stages(book).values() for line in stage.lines.values()})
+
+
+VERDICT_NAMES = tuple(verdict.value for verdict in Verdict)
+FAILURES = tuple(failure.value for failure in Failure)
+
+
+def chosen(book: Book, wish: Wish) -> list[Line]:
+    """The records that are as wished, in the order of their file."""
+    held = stages(book)
+    if wish.stage not in held:
+        raise ValueError(f"{book.root}: has not evaluated {wish.stage!r}, only {', '.join(held)}")
+    return [line for line in held[wish.stage].lines.values() if _is(line, wish)]
+
+
+def browse(book: Book, wish: Wish, page: int) -> tuple[str, int, int]:
+    """The HTML of a page of the records that are as wished, which page it is (from 0; the nearest to the one
+    asked for) and how many there are."""
+    found = chosen(book, wish)
+    stage = stages(book)[wish.stage]
+    pages = max(1, -(-len(found) // PAGE))
+    page = min(max(page, 0), pages - 1)
+    some: Sequence[Line] = found[page * PAGE : (page + 1) * PAGE]
+    return records(some, stage.file, page * PAGE, len(found), len(stage.lines)), page, pages
+
+
+def _is(line: Line, wish: Wish) -> bool:
+    graded = line.graded
+    words = wish.words.strip().lower()
+    return (
+        wish.domain in (ANY, graded.task.domain)
+        and wish.verdict in (ANY, graded.verdict.value)
+        and wish.failure in (ANY, line.found.failure.value)
+        and (not words or any(words in text.lower() for text in _texts(line)))
+    )
+
+
+def _texts(line: Line) -> tuple[str, ...]:
+    task = line.graded.task
+    return task.question, task.answer, line.graded.completion.text, task.id
