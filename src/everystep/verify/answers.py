@@ -247,6 +247,7 @@ _NOISE = re.compile(r"\\left|\\right|\\[,;:! ]|\\displaystyle|\s+")
 def _tight(text: str) -> str:
     """An expression without what carries no meaning."""
     text = _NOISE.sub("", boxed(plain(text)).replace("dfrac", "frac").replace("tfrac", "frac")).strip("$.")
+    text = text.replace("\\varnothing", "∅").replace("\\emptyset", "∅")
     return text.replace("**", "^").replace("\\cdot", "*").replace("·", "*").replace("\\times", "*").replace("×", "*")
 
 
