@@ -23,7 +23,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
@@ -34,8 +33,8 @@ import numpy as np
 from flax import nnx
 from jax.errors import JaxRuntimeError
 from tunix.models.gemma3.model import RematConfig
-from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
+from everystep.core.recipe import Grpo
 from everystep.core.types import Sampling
 from everystep.model.chunk import structure
 from everystep.model.config import Config
@@ -45,10 +44,8 @@ from everystep.model.io.known import shape_of
 from everystep.model.kv_cache import at_most
 from everystep.model.lora import add_lora, merged
 from everystep.model.tiny import fresh
-from everystep.train.engine import keep_base
-from everystep.train.loss import Examples, policy_loss, reference
-from everystep.train.optimizer import adapter_optimizer
-from everystep.train.timing import Ledger
+from everystep.train.losses import PolicyBatch, policy_loss, reference
+from everystep.train.step import Trainer
 
 PROMPT, REPEATS = 128, 3
 PROMPTS, GROUP, MICRO = 16, 8, 4  # of a GRPO step; MICRO prompts go through the backward pass together
@@ -149,30 +146,20 @@ def step(model: Gemma, config: Config, new: int) -> None:
     passes = PROMPTS // MICRO
     refer = reference(policy, GROUP, PAD, 1.0)
     spent["reference"] = passes * median(lambda: refer(left, completions))
-    trainer = PeftTrainer(
-        policy,
-        adapter_optimizer(),
-        TrainingConfig(eval_every_n_steps=10**9, gradient_accumulation_steps=passes),
-    )
-    keep_base(trainer, lambda: 1e-6, Ledger())
-    loss_of = SimpleNamespace(temperature=1.0, epsilon=0.2, beta=0.03)
-    trainer.with_gen_model_input_fn(lambda x: {"train_example": x})
-    trainer.with_loss_fn(lambda m, train_example: policy_loss(m, train_example, loss_of, PAD, 1), has_aux=True)
-    zeros = jnp.zeros(completions.shape, jnp.float32)
-    make: Any = Examples
-    batch = make(
-        prompt_ids=jnp.asarray(left),
-        prompt_mask=jnp.ones(left.shape, bool),
-        completion_ids=jnp.asarray(completions),
-        completion_mask=jnp.ones(completions.shape, bool),
-        advantages=jnp.asarray(rng.normal(size=rows), jnp.float32),
-        ref_per_token_logps=zeros,
-        old_per_token_logps=zeros,
-        weight=jnp.full(completions.shape, 1 / completions.size, jnp.float32),
-        size=GROUP,
-    )
-    train, _ = trainer.jit_train_and_eval_step(skip_jit=True)
-    spent["update"] = passes * median(lambda: train(batch))
+    shape = completions.shape
+    even = np.full(shape, 1 / completions.size, np.float32)
+    fields: Any = {
+        "prompts": left,
+        "completions": completions,
+        "advantages": rng.normal(size=rows).astype(np.float32),
+        "sampled": np.zeros(shape, np.float32),
+        "reference": np.zeros(shape, np.float32),
+        "weight": even,
+        "share": even,
+    }
+    batch = PolicyBatch(**fields, group=GROUP)
+    trainer = Trainer(policy, partial(policy_loss, config=Grpo(epsilon=0.2, beta=0.03), pad=PAD))
+    spent["update"] = median(lambda: trainer.step([[batch]] * passes, 1e-6))
     total = sum(spent.values())
     parts = ", ".join(f"{name} {seconds:.2f} s ({seconds / total:.0%})" for name, seconds in spent.items())
     tokens = PROMPTS * GROUP * new

@@ -27,7 +27,8 @@ from everystep.verify.files import check_file
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NOTED = re.compile(r"<<([^<>]*)=([^<>=]*)>>")
 RESULT = re.compile(
-    r"(?P<left>[^=≈<>⇒→\n]*)=\s*(?:Rs\.?|[$£€])?\s*(?P<number>\d[\d,]*(?:\.\d+)?)(?![\d.]|\s*[-+*/×÷^(a-wyz]?\d)"
+    r"(?P<left>[^=≈<>⇒→\n]*)=\s*(?:Rs\.?|[$£€])?\s*"
+    r"(?P<number>\d[\d,]*(?:\.\d+)?)(?![\d.]|\s*[-+*/×÷^(a-wyz]?\d)"
 )
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 

@@ -9,7 +9,8 @@ read. An alarm is a FALSE claim on a row marked correct, or before the marked st
 
 `verify_traces.jsonl` beside this script holds what was read by hand: `"read": "error"` is a false statement
 that stands in a row marked correct (an alarm on it is right), `"read": "numeric"` says that the marked first
-error is a wrong calculation, as opposed to a wrong plan: those are the errors that `check` should find.
+error is a wrong calculation, as opposed to a wrong plan: those are the errors that `check` should find. Its
+quotes are from AQuA (Ling et al. 2017) and ProcessBench (Zheng et al. 2024), both Apache-2.0.
 `--save` keeps every FALSE claim with its place; `--compare` says which went and which came.
 """
 

@@ -25,7 +25,7 @@ from typing import Any
 from everystep.verify.files import check_file, grade_file
 
 CASES = Path(__file__).parent / "cases" / "steps"
-TABLES = ("latex", "prose", "amounts", "approximations", "markup", "languages", "traces", "science")
+TABLES = ("latex", "prose", "amounts", "approximations", "markup", "languages", "traces", "science", "tex_style")
 
 Row = dict[str, Any]
 

@@ -41,7 +41,7 @@ def newest(folder: Path) -> int | None:
 
 def test_what_is_written_comes_back_bit_by_bit(tmp_path: Path) -> None:
     assert newest(tmp_path / "none") is None
-    about = {"horizon": [3, 0], "note": "é", "best": [1, 0.1 + 0.2]}
+    about = {"schedule": [3, 0], "note": "é", "best": [1, 0.1 + 0.2]}
     checkpoints(tmp_path).write(3, arrays(3), about)
     saved = checkpoints(tmp_path).newest(pytest.fail)
     assert saved and saved.step == 3 and saved.about == about and saved.arrays.keys() == arrays(3).keys()

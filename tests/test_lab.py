@@ -21,7 +21,7 @@ from everystep.score.groups import score_groups
 from everystep.score.lab import lab
 from everystep.score.mix import Mix, read_mix
 from everystep.show.lab import plot, report, spark, verdict
-from everystep.train.groups import advantages
+from everystep.train.advantages import advantages
 from everystep.verify.grade import grade
 
 PRESETS = ("verified", "composite", "rubric")

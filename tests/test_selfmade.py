@@ -21,7 +21,7 @@ from everystep.data.prepare import prepare
 from everystep.model.tokenizer import Tokenizer
 from everystep.show.screen import Screen
 from everystep.train.policies import load_policy
-from everystep.train.selfmade import Batch, ask, make, outcome, self_made, traces
+from everystep.train.selfmade import QuestionBatch, ask, make, outcome, self_made, traces
 from everystep.train.session import Session
 from everystep.train.sft import examples
 from everystep.verify.grade import grade
@@ -207,7 +207,7 @@ def test_a_sampler_that_does_not_answer_is_an_error() -> None:
 
     task = prepared()[0]
     with pytest.raises(ValueError, match="it must be 2 each"):
-        ask(Silent(), Batch("none", (task,), 2, Sampling()))
+        ask(Silent(), QuestionBatch("none", (task,), 2, Sampling()))
 
 
 def prepared() -> list[Task]:

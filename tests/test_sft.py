@@ -67,7 +67,7 @@ def test_the_loss_is_the_mean_over_tokens() -> None:
     model = lora(seed=2, moved=True, layers=2)
     (step,) = batches(uneven(), HOW, 0, tokenizer().pad, 1)
     ((batch,),) = step
-    value, _ = nnx.jit(loss)(model, batch.tokens, batch.weight, tokenizer().pad)
+    value, _ = nnx.jit(lambda m, b: loss(m, b, tokenizer().pad))(model, batch)
     nats: list[float] = []
     for row in uneven():
         scores = logits(model, [row.prompt + row.completion])[0].astype(np.float64)

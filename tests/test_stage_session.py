@@ -10,7 +10,7 @@ from everystep.core.clock import Deadline
 from everystep.core.recipe import Checkpoint
 from everystep.core.types import Stopped
 from everystep.train.checkpoint import Checkpoints
-from everystep.train.stage_session import Horizon, StageSession
+from everystep.train.stage_session import Schedule, StageSession
 from fakes import FakeClock
 from model_fixtures import TUNIX
 
@@ -31,7 +31,7 @@ def make(
 ) -> Iterator[int]:
     """The steps of a session, each of which takes so many seconds."""
     step = session.start if start is None else start
-    while step < min(session.horizon.steps, upto):
+    while step < min(session.schedule.steps, upto):
         step += 1
         clock.advance(seconds)
         session.after(step, lambda step=step: arrays(step))
@@ -40,7 +40,7 @@ def make(
 
 @pytest.mark.parametrize(("steps", "warmup"), [(100, 0.1), (7, 0.0), (20, 0.25), (1, 0.1), (2, 0.9)])
 def test_the_rate_has_exactly_the_planned_steps(steps: int, warmup: float) -> None:
-    values = [Horizon(steps, steps).rate(2e-3, warmup, k) for k in range(steps + 1)]
+    values = [Schedule(steps, steps).rate(2e-3, warmup, k) for k in range(steps + 1)]
     peak = max(1, round(warmup * steps))
     assert 0 < values[0] <= 2e-3 / 2 + 1e-9
     assert max(values) == pytest.approx(2e-3) and values.index(max(values)) == min(peak, steps)
@@ -48,12 +48,12 @@ def test_the_rate_has_exactly_the_planned_steps(steps: int, warmup: float) -> No
     assert values[peak:] == sorted(values[peak:], reverse=True)
     if steps > peak:
         assert values[steps] == pytest.approx(2e-4)
-    assert Horizon(steps, steps).rate(2e-3, warmup, steps + 50) == pytest.approx(2e-4)
+    assert Schedule(steps, steps).rate(2e-3, warmup, steps + 50) == pytest.approx(2e-4)
 
 
 @pytest.mark.parametrize("begin", [1, 30, 99])
 def test_a_shrunken_plan_starts_where_it_was_and_ends_at_the_end(begin: int) -> None:
-    plain = Horizon(100, 100)
+    plain = Schedule(100, 100)
     shrunken = plain.shrunken(begin, begin + 5, 0.05)
     values = [shrunken.rate(1.0, 0.05, k) for k in range(begin, begin + 6)]
     assert values[0] == pytest.approx(plain.rate(1.0, 0.05, begin)) and values[-1] == pytest.approx(0.1)
@@ -106,11 +106,11 @@ def test_a_pace_that_drops_to_a_third_still_ends_inside_the_hours(tmp_path: Path
     step = list(make(session, clock, 30.0, start=40))[-1]
     session.close()
     assert 60 < step < 80 and deadline.left(clock()) >= 0 and len(said) <= 2 and "do not fit" in said[0]
-    assert session.horizon.rate(1.0, 0.1, step) == pytest.approx(0.1)
+    assert session.schedule.rate(1.0, 0.1, step) == pytest.approx(0.1)
 
 
 def test_a_plan_can_shrink_again_and_the_rate_never_jumps() -> None:
-    once = Horizon(100, 100).shrunken(50, 80, 0.1)
+    once = Schedule(100, 100).shrunken(50, 80, 0.1)
     twice = once.shrunken(60, 70, 0.1)
     values = [twice.rate(1.0, 0.1, k) for k in range(60, 71)]
     assert values[0] == pytest.approx(once.rate(1.0, 0.1, 60)) and values[-1] == pytest.approx(0.1)
@@ -120,11 +120,11 @@ def test_a_plan_can_shrink_again_and_the_rate_never_jumps() -> None:
 def test_the_shrunken_plan_is_in_the_checkpoint(tmp_path: Path) -> None:
     clock = FakeClock()
     session = StageSession(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 1.0, 10.0), now=clock)
-    step = next(step for step in make(session, clock, 60.0) if session.horizon.begin)
+    step = next(step for step in make(session, clock, 60.0) if session.schedule.begin)
     session.close()
-    assert session.horizon.steps < 100
+    assert session.schedule.steps < 100
     later = StageSession(100, 0.1, checkpoints(tmp_path), deadline=Deadline(clock(), 9.0, 10.0), now=clock)
-    assert later.start == step and later.horizon == session.horizon
+    assert later.start == step and later.schedule == session.schedule
 
 
 def test_a_plan_that_cannot_shrink_is_left_at_the_end_of_the_hours(tmp_path: Path) -> None:
@@ -161,11 +161,11 @@ def test_a_plan_that_was_made_longer_goes_on_from_its_rate_and_falls_to_the_new_
         pass
     first.close()
     longer = StageSession(20, 0.1, checkpoints(tmp_path), policy, now=clock)
-    rates = [longer.horizon.rate(1.0, 0.1, step) for step in range(5, 21)]
-    assert longer.start == 5 and longer.horizon.steps == longer.horizon.planned == 20
-    assert rates[0] == pytest.approx(Horizon(10, 10).rate(1.0, 0.1, 5)) and rates[-1] == pytest.approx(0.1)
+    rates = [longer.schedule.rate(1.0, 0.1, step) for step in range(5, 21)]
+    assert longer.start == 5 and longer.schedule.steps == longer.schedule.planned == 20
+    assert rates[0] == pytest.approx(Schedule(10, 10).rate(1.0, 0.1, 5)) and rates[-1] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)
     assert list(make(longer, clock, 1.0))[-1] == 20
     longer.close()
     again = StageSession(20, 0.1, checkpoints(tmp_path), policy, now=clock)
-    assert again.horizon == longer.horizon and again.start == 15
+    assert again.schedule == longer.schedule and again.start == 15

@@ -35,6 +35,7 @@ FINE = {
         rows({"kl": 9.0}, {"kl": 0.9}, {"kl": 0.9}),
         rows({"kl": NAN}),
         [{**GOOD, "kl": 9.0}] * 2,
+        [{k: v for k, v in GOOD.items() if k != "kl"}] * 9,  # without beta there is none
     ],
     "entropy": [rows({"entropy": 0.0}), rows({"entropy": 0.005}, {"entropy": 0.005})],
     "gradient": [rows({"skipped": 1.0}, {"skipped": 0.0}, {"skipped": 1.0}), [{**GOOD, "skipped": 1.0}] * 2],

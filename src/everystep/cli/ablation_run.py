@@ -138,7 +138,7 @@ def _about(job: Job, run: Run, about: dict[str, Any]) -> dict[str, Any]:
         "minutes": {**minutes, "evaluate": sum(e.get("minutes", 0.0) for e in evaluations)},
         "steps": trained.get("steps"),
         "planned_steps": None if job.shares is None else job.recipe.grpo.steps,
-        "turned": trained.get("turned"),
+        "rolled_back": trained.get("rolled_back"),
         "ended": trained.get("ended"),
         **{k: about[k] for k in ("everystep", "commit", "changes", "code", "device")},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

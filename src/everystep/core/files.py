@@ -154,15 +154,16 @@ def _unlike(value: Any, like: Any, at: str) -> str | None:
     if not isinstance(value, types) or (isinstance(value, bool) and not {bool, object} & set(types)):
         names = " or ".join("null" if t is type(None) else t.__name__ for t in types)
         return f"{at or 'what it holds'} is {'null' if value is None else type(value).__name__}, not {names}"
+    held: Any = value
     inner: list[tuple[Any, Any]] = []
     if isinstance(like, list):
-        inner = [(i, like[0]) for i in range(len(value))]
+        inner = [(i, like[0]) for i in range(len(held))]
     elif isinstance(like, dict):
         named = {key.removesuffix("?"): shape for key, shape in like.items()}
         if missing := [key for key in like if key != "*" and not key.endswith("?") and key not in value]:
             return f"the key {f'{at}.{missing[0]}'.lstrip('.')!r} is missing"
-        inner = [(key, named.get(key, like.get("*", object))) for key in value]
-    found = (_unlike(value[key], shape, f"{at}.{key}".lstrip(".")) for key, shape in inner)
+        inner = [(key, named.get(key, like.get("*", object))) for key in held]
+    found = (_unlike(held[key], shape, f"{at}.{key}".lstrip(".")) for key, shape in inner)
     return next((wrong for wrong in found if wrong), None)
 
 

@@ -110,26 +110,46 @@ class Sft(Part):
 
 
 class Grpo(Part):
-    """GRPO. `prompts` × `group` completions a step; β is the weight of the KL against the SFT policy;
-    `draw` says which tasks are drawn: "difficulty" those whose groups are likely mixed, "even" all alike;
-    `choose` which adapter is kept: the one that did best on dev, or the last; `start` where it begins: at the
-    policy that SFT left, or at the base with a fresh adapter (then there is no SFT)."""
+    """GRPO: `prompts` × `group` completions a step.
 
+    `start`: at the policy that SFT left, or at the base with a fresh adapter (then there is no SFT). `draw`: tasks
+    whose groups are likely mixed ("difficulty"), or all alike. `choose`: which adapter is kept, the one that did
+    best on dev or the last. What is learned from a group: `loss` (`train/losses.py`), with ratios clipped to
+    1 - `epsilon` … 1 + `epsilon_high` (None: `epsilon`); `advantage` (`train/advantages.py`); `beta`, the weight of
+    the KL against the policy that GRPO began with. What samples: `rollout` (`train/rollouts.py`); `sampler_cap`
+    bounds the importance weights that correct for another engine's sampling (None: no correction). `engine`: the
+    loop of `train/grpo.py`, or Tunix's own learner as it comes (docs/engine.md).
+    """
+
+    engine: Literal["everystep", "tunix-stock"] = "everystep"
     start: Literal["sft", "base"] = "sft"
     steps: int = Field(default=80, gt=0)
     prompts: int = Field(default=16, gt=0)
     group: int = Field(default=8, ge=2)
     micro_prompts: int | None = Field(default=None, gt=0)
+    rollout: Literal["ours"] = "ours"
+    loss: Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"] = "dapo"
+    advantage: Literal["group", "dr_grpo", "rloo"] = "group"
     learning_rate: float = Field(default=5e-4, gt=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     beta: float = Field(default=0.03, ge=0)
     epsilon: float = Field(default=0.2, gt=0)
+    epsilon_high: float | None = Field(default=None, gt=0)
+    sampler_cap: float | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=128, gt=0)
     refill: bool = False
     draw: Literal["difficulty", "even"] = "difficulty"
     choose: Literal["best", "last"] = "best"
     eval_every: int = Field(default=20, gt=0)
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.engine == "tunix-stock" and (self.loss == "cispo" or self.sampler_cap is not None):
+            raise ValueError("engine tunix-stock knows neither loss cispo nor sampler_cap (docs/engine.md)")
+        if self.engine == "tunix-stock" and self.refill:
+            raise ValueError("engine tunix-stock learns from the groups as they are drawn; set refill to false")
+        return self
 
 
 class Checkpoint(Part):

@@ -44,7 +44,7 @@ _SHAPES: dict[str, Any] = {
     "self/table.json": dict,
     "evaluate/summary.json": {"stages": {"*": _SUMMARY}, "paired": {"*": dict}, "minutes": dict},
     "evaluate/*/*/summary.json": _SUMMARY,
-    "**/done.json": {"minutes?": _NUMBER, "steps?": int, "turned?": (dict, _NONE), "ended?": (str, _NONE)},
+    "**/done.json": {"minutes?": _NUMBER, "steps?": int, "rolled_back?": (dict, _NONE), "ended?": (str, _NONE)},
 }
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 

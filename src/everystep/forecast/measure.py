@@ -37,7 +37,7 @@ from everystep.score.groups import score_groups
 from everystep.score.mix import Mix, mix_of
 from everystep.train.groups import step_seed
 from everystep.train.grpo import grpo
-from everystep.train.loss import reference
+from everystep.train.losses import reference
 from everystep.train.sft import examples, planned_steps, sft
 from everystep.train.stage_session import StageSession
 from everystep.verify.grade import grade

@@ -21,7 +21,7 @@ from everystep.evaluate.compare import Gain, Pair, gain, pairs
 from everystep.evaluate.failures import Failure, Found, classify, frequencies, transitions
 from everystep.evaluate.harness import Rate
 from everystep.evaluate.stats import wilson
-from everystep.show.figures import Source, Words, plain
+from everystep.show.figures import FORMS, Source, Words, plain
 
 MEAN = 10  # values at either end of a curve whose mean is told, where there are three times as many
 LAST_STEPS = 10  # of GRPO: their groups say how sure the policy is, and what k samples are worth
@@ -144,10 +144,10 @@ def read_findings(run: Run) -> Findings:
         if (info := run.done(stage)) and isinstance(info.get("minutes"), (int, float))
     }
     trained = run.done("grpo") or {}
-    if turned := trained.get("turned"):
+    if back := trained.get("rolled_back"):
         remarks.append(
-            f"GRPO turned back from step {turned['step']} to step {turned['to']}, with half the learning "
-            f"rate: {turned['reason']}"
+            f"GRPO was rolled back from step {back['step']} to step {back['to']}, with half the learning "
+            f"rate: {back['reason']}"
         )
     if trained.get("ended"):
         remarks.append(f"GRPO ended at step {trained['steps']}: {trained['ended']}")
@@ -456,12 +456,12 @@ def rate(value: Mapping[str, float] | Rate) -> str:
 
 def percent(value: float | None) -> str:
     """A share in percent; what is not known is "–"."""
-    return "–" if value is None else f"{100 * value:.1f}"
+    return "–" if value is None else FORMS["percent"](value)
 
 
 def points(pair: Pair) -> str:
     """A difference in percentage points with its interval."""
-    return f"{100 * pair.difference:+.1f} [{100 * pair.low:+.1f}, {100 * pair.high:+.1f}]"
+    return plain(Source(asdict(pair), "").fill("{difference:points} [{low:points}, {high:points}]"))
 
 
 def p_value(value: float) -> str:

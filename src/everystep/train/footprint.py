@@ -18,7 +18,6 @@ import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -26,8 +25,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tunix.models.gemma3.model import RematConfig
-from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
+from everystep.core.recipe import Grpo
 from everystep.model.chunk import CHUNK, Settings, Structure, chunk, prefill, row_keys, structure
 from everystep.model.config import Config
 from everystep.model.gemma import Gemma
@@ -36,12 +35,11 @@ from everystep.model.keys import Keys
 from everystep.model.kv_cache import at_most, moved
 from everystep.model.lora import add_lora
 from everystep.model.mesh import device_mesh, rows_sharding, weights_sharding
-from everystep.train.engine import keep_base
-from everystep.train.loss import Examples, grouped, policy_loss
+from everystep.train.losses import PolicyBatch, grouped, policy_loss
 from everystep.train.optimizer import adapter_optimizer
-from everystep.train.sft import Batch
+from everystep.train.sft import SftBatch
 from everystep.train.sft import loss as sft_loss
-from everystep.train.timing import Ledger
+from everystep.train.step import dotted, gradient_programs, running_mean, updated
 
 _WIDTHS = {"float32": 4, "bfloat16": 2}  # bytes
 _PAD, _ENDS = 0, (1, 106)
@@ -138,9 +136,13 @@ def _shapes(config: Config, asked: Mapping[str, Any]) -> Shapes:
     )
 
 
-def _optimizer(shapes: Shapes, accumulate: int | None) -> Any:
-    made = nnx.eval_shape(lambda m: _trainer(m, accumulate).optimizer, shapes.model)
-    return _copied(shapes.mesh, nnx.state(made))
+def _optimizer(shapes: Shapes) -> Any:
+    made = jax.eval_shape(adapter_optimizer().init, _flat(shapes.adapter))
+    return _copied(shapes.mesh, made)
+
+
+def _flat(state: Any) -> dict[str, Any]:
+    return {dotted(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 
 def _at(x: Any, where: Any) -> Any:
@@ -155,73 +157,37 @@ def _rows(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(lambda x: _at(x, rows_sharding(mesh, x.shape[0])), tree)
 
 
-def _trainer(model: Gemma, accumulate: int | None) -> PeftTrainer:
-    """Tunix's trainer with our step, as `sft` and `grpo` make it."""
-    config = TrainingConfig(eval_every_n_steps=10**9, max_steps=1, gradient_accumulation_steps=accumulate)
-    trainer = PeftTrainer(model, adapter_optimizer(), config)
-    keep_base(trainer, lambda: 0.0, Ledger())
-    return trainer
+def _update(shapes: Shapes, accumulate: int | None, batch: Any, loss: Any) -> Program:
+    """The trainer's programs (`step.py`) in one: the gradient of a micro-batch, folded into the running mean where
+    there is more than one of them, and the update."""
+    gradient, _ = gradient_programs(shapes.graph, shapes.adapter, shapes.rest, loss, shapes.mesh)
+    adapter, rest = _flat(shapes.adapter), [leaf.get_value() for _, leaf in nnx.to_flat_state(shapes.rest)]
 
+    def step(adapter: Any, rest: Any, state: Any, mean: Any, batch: Any) -> Any:
+        found, reported = gradient(adapter, rest, batch)
+        mean = running_mean(mean, [found], jnp.int32(1))
+        return *updated(adapter, state, mean, jnp.float32(0)), reported
 
-def _update(
-    shapes: Shapes,
-    accumulate: int | None,
-    batch: Any,
-    loss: Any,
-    inputs: Callable[[Any], dict[str, Any]],
-) -> Program:
-    """The engine's own jitted step, within one that takes shapes for all it works on."""
-
-    def step(adapter: Any, rest: Any, optimizer: Any, batch: Any) -> Any:
-        model = nnx.merge(shapes.graph, adapter, rest)
-        trainer = _trainer(model, accumulate)
-        nnx.update(trainer.optimizer, optimizer)
-        trainer.with_gen_model_input_fn(inputs)
-        trainer.with_loss_fn(loss, has_aux=True)
-        train, _ = trainer.jit_train_and_eval_step(skip_jit=True)
-        out: Any = train(batch)
-        return nnx.state(model, nnx.LoRAParam), nnx.state(trainer.optimizer), out
-
-    optimizer = _optimizer(shapes, accumulate)
-    taken = (shapes.adapter, shapes.rest)
-    return Program(jax.jit(step, donate_argnums=(0, 2)).lower(*taken, optimizer, batch), taken)
+    mean = _copied(shapes.mesh, adapter) if accumulate else None  # float32, as all is here
+    lowered = jax.jit(step, donate_argnums=(0, 2, 3)).lower(adapter, rest, _optimizer(shapes), mean, batch)
+    return Program(lowered, (adapter, rest))
 
 
 def _sft(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     """`rows` of `length` tokens each."""
     dims = (size["rows"], size["length"])
-    batch = _rows(shapes.mesh, Batch(_int(*dims), _float(*dims)))  # pyright: ignore[reportArgumentType]
-    return _update(
-        shapes,
-        size["accumulate"],
-        batch,
-        sft_loss,
-        lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": _PAD},
-    )
+    batch = _rows(shapes.mesh, SftBatch(_int(*dims), _float(*dims)))  # pyright: ignore[reportArgumentType]
+    return _update(shapes, size["accumulate"], batch, partial(sft_loss, pad=_PAD))
 
 
 def _grpo(shapes: Shapes, size: Mapping[str, Any]) -> Program:
     """`rows` completions of `last` tokens for prompts of `length`; `group` neighbours share a prompt."""
     rows, length, last = size["rows"], size["length"], size["last"]
-    algorithm = SimpleNamespace(temperature=1.0, epsilon=0.2, beta=0.03)
-    make: Any = Examples
-    batch = make(
-        prompt_ids=_int(rows, length),
-        prompt_mask=_shape(jnp.bool_, rows, length),
-        completion_ids=_int(rows, last),
-        completion_mask=_shape(jnp.bool_, rows, last),
-        advantages=_float(rows),
-        ref_per_token_logps=_float(rows, last),
-        old_per_token_logps=_float(rows, last),
-        weight=_float(rows, last),
-        size=size["group"],
-    )
-
-    def loss(model: Any, train_example: Any) -> Any:
-        return policy_loss(model, train_example, algorithm, _PAD, _ENDS[-1])
-
-    batch = _rows(shapes.mesh, batch)
-    return _update(shapes, size["accumulate"], batch, loss, lambda x: {"train_example": x})
+    names = ("sampled", "reference", "weight", "share")
+    arrays: Any = {name: _float(rows, last) for name in names}
+    arrays |= {"prompts": _int(rows, length), "completions": _int(rows, last), "advantages": _float(rows)}
+    batch = _rows(shapes.mesh, PolicyBatch(**arrays, group=size["group"]))
+    return _update(shapes, size["accumulate"], batch, partial(policy_loss, config=Grpo(), pad=_PAD))
 
 
 def _reference(shapes: Shapes, size: Mapping[str, Any]) -> Program:
@@ -310,7 +276,8 @@ def _held(shapes: Shapes, spread: bool, width: int) -> dict[str, int]:
         "beside": [leaf for path, leaf in rest if spread or path[:-1] in changed],
     }
     sizes = {name: _bytes(arrays) * width // 4 for name, arrays in held.items()}
-    return sizes | {"optimizer": _bytes(_optimizer(shapes, 2))}
+    # With the running mean of the gradients, which is there while a step is made.
+    return sizes | {"optimizer": _bytes((_optimizer(shapes), _copied(shapes.mesh, _flat(shapes.adapter))))}
 
 
 def _bytes(tree: Any) -> int:

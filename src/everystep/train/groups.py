@@ -1,33 +1,28 @@
-"""The groups of a step: prompts sampled, completions graded and scored, dead groups replaced, advantages.
+"""The groups of a step: tasks drawn, completions sampled, graded and scored, groups without a spread replaced.
 
-All on the host but for the drawing itself, which the caller gives. What is learned from a group is the
-loss's business (`loss.py`).
+All of it happens on the host, but for the sampling, which a rollout does (`rollouts.py`). What is learned from a
+group is the business of the advantages and the loss.
 """
-# ruff: noqa: F821 (shapes in annotations are strings)
 
 import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from jaxtyping import Float
-
 from everystep.core.recipe import Grpo
 from everystep.core.trace import prompt
 from everystep.core.types import Completion, Graded, Sampling, Score, Stop, Task
-from everystep.model.decode import Decoded, OnDone
+from everystep.data.difficulty import Draws
+from everystep.model.decode import Decoded
 from everystep.model.tokenizer import Tokenizer
 from everystep.score.groups import spread
 from everystep.score.judge import Judge, score_judged
 from everystep.score.mix import Mix
-from everystep.train.timing import Ledger
+from everystep.train.rollouts import Rollout
+from everystep.train.timing import PhaseTimer
 from everystep.verify.grade import grade
 
 REFILLS = 2  # how often dead groups of a step may be replaced
-
-# Prompts, rows for each, how, and who is given each row once when it has ended.
-Draw = Callable[[Sequence[str], int, Sampling, OnDone], list[list[Decoded]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +43,8 @@ def step_seed(seed: int, step: int, round_: int = 0) -> int:
     return zlib.crc32(f"{seed}/{step}/{round_}".encode())
 
 
-def advantages(scores: Sequence[Sequence[Score]], floor: float = 0.05) -> Float[np.ndarray, "rows"]:
-    """(score - group mean) / group standard deviation, row by row. The deviation has a floor, so that noise
-    in a nearly unanimous group is not blown up; dead groups and scores that are None get 0."""
-    out: list[float] = []
-    for group in scores:
-        if spread(group).dead:
-            out += [0.0] * len(group)
-            continue
-        totals = np.array([math.nan if s.total is None else s.total for s in group])
-        known = totals[~np.isnan(totals)]
-        out += np.nan_to_num((totals - known.mean()) / max(known.std(), floor)).tolist()
-    return np.array(out, np.float32)
-
-
 def sample_groups(
-    draw: Draw,
+    rollout: Rollout,
     tasks: Sequence[Task],
     config: Grpo,
     mix: Mix,
@@ -72,13 +53,13 @@ def sample_groups(
     instruction: str,
     seed: int,
     judge: Judge | None = None,
-    ledger: Ledger | None = None,
+    timer: PhaseTimer | None = None,
 ) -> Groups:
-    """One group for each task: sampled at `config`'s temperature with `seed`, graded and scored. Rows are graded
-    while others are still decoded, so that this is part of the ledger's phase "rollout". A reward part that
-    raises stops it: ValueError names the part and the task."""
+    """One group for each task: sampled at `config`'s temperature with `seed`, graded and scored. Completions are
+    graded while others are still decoded, so that grading is part of the timer's phase "rollout". A reward part
+    that raises stops it: ValueError names the part and the task."""
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens, seed=seed)
-    ledger = ledger or Ledger()
+    timer = timer or PhaseTimer()
     found: dict[int, Graded] = {}
 
     def on_done(some: Sequence[tuple[int, Decoded]]) -> None:
@@ -86,11 +67,74 @@ def sample_groups(
             i, sample = divmod(r, config.group)
             found[r] = grade(tasks[i], _completion(tasks[i], sample, row, tokenizer))
 
-    with ledger.phase("rollout"):
-        rows = draw([prompt(t, instruction).text for t in tasks], config.group, sampling, on_done)
-    with ledger.phase("reward"):
+    with timer.phase("rollout"):
+        rows = rollout([prompt(t, instruction).text for t in tasks], config.group, sampling, on_done)
+    with timer.phase("reward"):
         graded = [[found[i * config.group + k] for k in range(config.group)] for i in range(len(tasks))]
         return Groups(list(tasks), rows, graded, score_judged(graded, mix, judge))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSource:
+    """Where the groups of every step come from: `draws` chooses tasks, `rollout` samples, `mix` and `judge` score.
+    Everything depends on (`seed`, step) and on what earlier groups were, so that a run can go on anywhere."""
+
+    rollout: Rollout
+    draws: Draws
+    config: Grpo
+    mix: Mix
+    tokenizer: Tokenizer
+    instruction: str
+    seed: int
+    judge: Judge | None
+    timer: PhaseTimer
+
+    def groups(self, step: int) -> tuple[Groups, dict[str, float]]:
+        """The groups of step `step` (from 0), and what is reported of how they came about."""
+        count = self.config.prompts
+        tasks = self.draws.draw(step, 0, count)
+        expected = self.draws.expected(step, tasks)
+        if self.config.refill:  # the first refill is drawn ahead: one batch of twice the rows costs less than two
+            more = spare(self.draws.dead, count, self.config.group)
+            tasks = tasks + (self.draws.draw(step, 1, more, {t.id for t in tasks}) if more else [])
+        first = self.sample(tasks, step, 0)
+        drawn, dead = {t.id for t in tasks}, len(first.dead()) / len(tasks)
+        self.draws.died(dead)
+        groups, ahead = parted(first, count)
+
+        def fresh(round_: int, wanted: int) -> Groups:
+            if round_ == 1 and ahead.tasks:
+                return ahead
+            new = self.draws.draw(step, round_, wanted, drawn)
+            drawn.update(t.id for t in new)
+            return self.sample(new, step, round_) if new else Groups([], [], [], [])
+
+        if self.config.refill:
+            groups = refilled(groups, fresh)
+        return groups, {
+            "dead_groups": dead,
+            "live": 1 - len(groups.dead()) / len(groups.tasks),
+            "drawn": float(len(drawn)),
+            "expected_mixed": expected,
+            "solved": self.draws.solved(),
+        }
+
+    def sample(self, tasks: Sequence[Task], step: int, round_: int) -> Groups:
+        """A group for each task; what came out is remembered for the next draws."""
+        groups = sample_groups(
+            self.rollout,
+            tasks,
+            self.config,
+            self.mix,
+            self.tokenizer,
+            instruction=self.instruction,
+            seed=step_seed(self.seed, step, round_),
+            judge=self.judge,
+            timer=self.timer,
+        )
+        for task, group in zip(groups.tasks, groups.graded, strict=True):
+            self.draws.saw(step, task, sum(g.contract for g in group), len(group))
+        return groups
 
 
 def spare(dead: float, prompts: int, group: int) -> int:

@@ -1,7 +1,7 @@
 """The optimizer of adapters: AdamW on float32 masters, at a rate that is given from outside at every step.
 
-The rate is a leaf of the state (`RATE`) and not a schedule of the compiled step, so that a plan can shrink
-while it runs (`stage_session.Horizon`). A gradient that is not finite changes nothing and is counted.
+The rate is a leaf of the state (`MasterState.rate`) and not a schedule of the compiled step, so that a plan can shrink
+while it runs (`stage_session.Schedule`). A gradient that is not finite changes nothing and is counted.
 """
 
 from typing import Any, NamedTuple
@@ -19,10 +19,6 @@ class MasterState(NamedTuple):
     inner: Any
     rate: Any
     skipped: Any
-
-
-# Fields of MasterState: the one set from outside, those read there.
-RATE, SKIPPED, MASTER = "rate", "skipped", "master"
 
 
 def adapter_optimizer(clip: float = 1.0) -> optax.GradientTransformation:

@@ -1,10 +1,10 @@
 """Training the tiny Gemma from scratch: next-token prediction over packed documents, in plain JAX.
 
-Not Tunix's trainer: that one is for adapters; here every parameter moves, and the loop is the whole page.
+Not the trainer of `step.py`, which is for adapters: here every parameter moves, and the loop is the whole page.
 """
 # ruff: noqa: F722, F821 (shapes in annotations are strings)
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from everystep.core.recipe import Pretrain
 from everystep.data.corpus import document
 from everystep.model.gemma import Gemma
 from everystep.model.tokenizer import Tokenizer
-from everystep.train.checkpoint import CheckpointError
 from everystep.train.stage_session import StageSession
+from everystep.train.step import named, restored
 
 HELD_OUT = 2**40  # documents from this index on are never trained on
 _AHEAD = 2  # batches made ahead of the device
@@ -93,7 +93,7 @@ def pretrain(
     session: StageSession | None = None,
     eval_every: int = 250,
 ) -> Gemma:
-    """Train for `how.steps` steps, from where the session begins. `on_step(step, metrics)` gets the loss in nats
+    """Train for `config.steps` steps, from where the session begins. `on_step(step, metrics)` gets the loss in nats
     a token, and every `eval_every` steps the held-out loss. Raises Stopped where the session ends earlier."""
     session = session or StageSession(config.steps)
     graph, params = nnx.split(model, nnx.Param)
@@ -102,7 +102,7 @@ def pretrain(
     shown = jnp.zeros(len(params["embedder"]["input_embedding"]), bool)
     state = State(params, tx.init(params), jnp.zeros((), jnp.int32), shown)
     if session.resumed:
-        state = _restored(state, session.resumed.arrays)
+        state = restored(state, session.resumed.arrays)
     positions = jnp.broadcast_to(jnp.arange(config.length), (config.batch, config.length))
     mask = jnp.broadcast_to(
         jnp.tril(jnp.ones((config.length, config.length), bool)), (config.batch, config.length, config.length)
@@ -130,7 +130,7 @@ def pretrain(
         if (k + 1) % eval_every == 0 or last:
             metrics["held_out_loss"] = float(np.mean([float(eval_fn(state.params, rows)) for rows in held_out]))
         on_step(k + 1, metrics)
-        session.after(k + 1, partial(_named, state))
+        session.after(k + 1, partial(named, state))
     session.close()
     embedder = state.params["embedder"]
     table = parted(np.asarray(embedder["input_embedding"]), np.asarray(state.shown), seed)
@@ -153,18 +153,6 @@ def parted(
     out = table.copy()
     out[~shown] = middle + far * away / np.linalg.norm(away, axis=1, keepdims=True)
     return out
-
-
-def _named(state: State) -> dict[str, np.ndarray]:
-    return {jax.tree_util.keystr(path): np.array(x) for path, x in jax.tree_util.tree_leaves_with_path(state)}
-
-
-def _restored(state: State, arrays: Mapping[str, np.ndarray]) -> State:
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
-    if set(names) != set(arrays):
-        odd = sorted(set(names) ^ set(arrays))[0]
-        raise CheckpointError(f"the checkpoint is not of this model and optimizer: {odd} differs")
-    return jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(arrays[name]) for name in names])
 
 
 def _ahead(make: Callable[[int], np.ndarray], start: int, steps: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -33,7 +33,7 @@ _DEEP = 6  # calculations from which on traces of tasks without a level are alik
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class QuestionBatch:
     """Questions that are asked at once: under which instruction, how often each, and how."""
 
     instruction: str
@@ -164,12 +164,12 @@ def _best_prompt(
     return best, right
 
 
-def _batches(instruction: str, tasks: Sequence[Task], n: int, size: int, sampling: Sampling) -> list[Batch]:
-    return [Batch(instruction, tuple(tasks[at : at + size]), n, sampling) for at in range(0, len(tasks), size)]
+def _batches(instruction: str, tasks: Sequence[Task], n: int, size: int, sampling: Sampling) -> list[QuestionBatch]:
+    return [QuestionBatch(instruction, tuple(tasks[at : at + size]), n, sampling) for at in range(0, len(tasks), size)]
 
 
 def _drawn(
-    sampler: Sampler, batches: Sequence[Batch], run: Run, kind: str, session: Session, screen: Progress
+    sampler: Sampler, batches: Sequence[QuestionBatch], run: Run, kind: str, session: Session, screen: Progress
 ) -> list[Graded]:
     """The completions of all batches, graded, in order; those that are on file already are not drawn again.
 
@@ -193,7 +193,7 @@ def _drawn(
     return [read_record(row).graded for row in (read_jsonl(path)[0] if path.exists() else [])]
 
 
-def ask(sampler: Sampler, batch: Batch) -> list[Graded]:
+def ask(sampler: Sampler, batch: QuestionBatch) -> list[Graded]:
     """The batch's completions, graded, question by question. Raises ValueError for a sampler that does not
     answer each prompt as often as it was asked."""
     answers = sampler.sample([prompt(t, batch.instruction) for t in batch.tasks], batch.n, batch.sampling)

@@ -101,5 +101,5 @@ class Session:
                 if path.name > run.records(stage_session.start).name:
                     path.unlink()
         if stage_session.start:
-            screen.say(f"{stage} goes on after step {stage_session.start} of {stage_session.horizon.steps}")
+            screen.say(f"{stage} goes on after step {stage_session.start} of {stage_session.schedule.steps}")
         return stage_session

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: teach a LoRA policy the format on worked traces, with Tunix's PeftTrainer.
+"""Supervised fine-tuning (SFT): teach a LoRA policy the format on worked traces.
 
 Only the completion is trained on, the end-of-turn token included; every real token of an optimizer batch
 weighs the same, however the batch is split. Which tasks are seen is the caller's decision.
@@ -9,15 +9,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
-from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
-from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from everystep.core.recipe import Sft
 from everystep.core.trace import gold, prompt, render
@@ -25,13 +24,12 @@ from everystep.core.types import Task
 from everystep.model.gemma import Gemma
 from everystep.model.logprobs import token_logprobs
 from everystep.model.lora import fused
-from everystep.model.mesh import device_mesh, place, spread_rows
+from everystep.model.mesh import device_mesh, place
 from everystep.model.tokenizer import Tokenizer
 from everystep.model.workers import Workers, worker_count
-from everystep.train.engine import keep_base, restore, snapshot, trained_adapter
-from everystep.train.optimizer import adapter_optimizer
 from everystep.train.stage_session import StageSession
-from everystep.train.timing import Ledger
+from everystep.train.step import Trainer
+from everystep.train.timing import PhaseTimer
 
 _SHAPES = 4  # so many lengths of a batch are compiled
 _TILE = 8  # they are multiples of this
@@ -49,7 +47,7 @@ class Example:
 
 
 @flax.struct.dataclass
-class Batch:
+class SftBatch:
     """Rows padded on the right. `weight` is zero on prompts and padding; over an optimizer batch it sums to
     the number of micro-batches, so that the mean over micro-batches is the mean over tokens."""
 
@@ -72,7 +70,7 @@ def planned_steps(count: int, config: Sft) -> int:
 
 def batches(
     rows: Sequence[Example], config: Sft, seed: int, pad: int, steps: int, parts: int = 1
-) -> list[list[tuple[Batch, ...]]]:
+) -> list[list[tuple[SftBatch, ...]]]:
     """For each optimizer step its micro-batches, each in so many parts: a seeded permutation per epoch, rows
     of similar length side by side."""
     size = config.batch * config.accumulate
@@ -123,7 +121,7 @@ def _length(row: Example) -> int:
     return len(row.prompt) + len(row.completion)
 
 
-def _batch(rows: Sequence[Example], pad: int, weight: float, lengths: Sequence[int]) -> Batch:
+def _batch(rows: Sequence[Example], pad: int, weight: float, lengths: Sequence[int]) -> SftBatch:
     """The rows, padded to the shortest of the lengths that holds them."""
     longest = max(_length(r) for r in rows)
     length = min(n for n in lengths if n >= longest)
@@ -133,13 +131,13 @@ def _batch(rows: Sequence[Example], pad: int, weight: float, lengths: Sequence[i
         start, end = len(row.prompt), _length(row)
         tokens[i, :end] = row.prompt + row.completion
         weights[i, start:end] = weight
-    return Batch(jnp.asarray(tokens), jnp.asarray(weights))
+    return SftBatch(jnp.asarray(tokens), jnp.asarray(weights))
 
 
-def loss(model: Any, tokens: Array, weight: Array, pad: int) -> tuple[Float[Array, ""], dict[str, Array]]:
+def loss(model: Gemma, batch: SftBatch, pad: int) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Weighted negative log-likelihood in nats; with uniform weights summing to one, the mean over tokens."""
-    logprobs = token_logprobs(fused(model), tokens, pad, tokens.shape[1] - 1)
-    value = -jnp.sum(logprobs * weight[:, 1:])
+    logprobs = token_logprobs(fused(model), batch.tokens, pad, batch.tokens.shape[1] - 1)
+    value = -jnp.sum(logprobs * batch.weight[:, 1:])
     return value, {"loss": value}
 
 
@@ -152,7 +150,7 @@ def sft(
     seed: int,
     on_step: OnStep,
     session: StageSession | None = None,
-    ledger: Ledger | None = None,
+    timer: PhaseTimer | None = None,
 ) -> int:
     """Train the model's adapter in place, from where the session begins; the number of steps made in all.
     `on_step(step, {"loss", "dev_loss"?})` after each optimizer step; losses in nats a token. Raises
@@ -166,79 +164,32 @@ def sft(
             f"multiple of {mesh.size}"
         )
     place(model, mesh)
-    session, ledger = session or StageSession(planned_steps(len(train), config)), ledger or Ledger()
-    planned = session.horizon.planned
-    trainer_config = TrainingConfig(
-        eval_every_n_steps=10**9,
-        max_steps=planned,
-        gradient_accumulation_steps=config.accumulate if config.accumulate > 1 else None,
-    )
-    trainer = PeftTrainer(model, adapter_optimizer(), trainer_config)
-    pad = tokenizer.pad
-    report = _Report(trainer, dev, config, pad, session, on_step, ledger)
-    side_by_side = Workers(worker_count(nnx.state(model)))
-    keep_base(trainer, report.rate, ledger, side_by_side)
-    if session.resumed:
-        restore(trainer, session.resumed.arrays)
-    session.adapter = lambda: trained_adapter(trainer)
-    trainer.with_gen_model_input_fn(lambda b: {"tokens": b.tokens, "weight": b.weight, "pad": pad})
-    trainer.with_loss_fn(loss, has_aux=True)
-    trainer._post_process_train_step = report.after
-    parts = len(side_by_side.parts(config.batch, units=config.batch))
-    steps = batches(train, config, seed, pad, planned, parts)[session.start :]
-    # The plan can shrink while it runs: the horizon is asked for at every step.
-    wanted = (step for k, step in enumerate(steps, session.start) if k < session.horizon.steps)
-    with mesh:
-        trainer.train((b for step in wanted for b in step), skip_jit=True)
+    session, timer = session or StageSession(planned_steps(len(train), config)), timer or PhaseTimer()
+    workers = Workers(worker_count(nnx.state(model)))
+    trainer = Trainer(model, partial(loss, pad=tokenizer.pad), workers)
+    session.begin(trainer)
+    parts = len(workers.parts(config.batch, units=config.batch))
+    made = batches(train, config, seed, tokenizer.pad, session.schedule.planned, parts)
+    held_out = dev_batches(dev, config.batch, tokenizer.pad)
+    for step in session.steps():
+        rate = session.schedule.rate(config.learning_rate, config.warmup, step)
+        with timer.phase("update"):
+            metrics = trainer.step(made[step], rate)
+        if held_out and ((step + 1) % config.eval_every == 0 or step + 1 == session.schedule.steps):
+            with timer.phase("evaluate"):
+                metrics["dev_loss"] = sum(map(trainer.evaluate, held_out))
+        on_step(step + 1, metrics)
+        with timer.phase("checkpoint"):
+            session.after(step + 1, trainer.snapshot)
     session.close()
-    return session.horizon.steps
+    return session.schedule.steps
 
 
-class _Report:
-    """Counts micro-steps and reports whole ones: Tunix's own hooks run a step late and miss the last."""
-
-    def __init__(
-        self,
-        trainer: PeftTrainer,
-        dev: Sequence[Example],
-        config: Sft,
-        pad: int,
-        session: StageSession,
-        on_step: OnStep,
-        ledger: Ledger,
-    ):
-        self.config, self.on_step, self.session, self.ledger = config, on_step, session, ledger
-        self.micro = session.start * config.accumulate
-        self.losses: list[Array] = []  # of the step's parts
-        size = config.batch
-        tokens = sum(len(e.completion) for e in dev)
-        ordered = sorted(dev, key=_length)
-        ordered += [Example([], [])] * (-len(ordered) % size)  # of no weight; all batches have one size
-        parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-        lengths = padded_lengths([max(map(_length, part)) for part in parts])
-        self.dev = [_batch(part, pad, 1 / tokens, lengths) for part in parts]
-        self.trainer: Any = trainer
-
-    def rate(self) -> float:
-        step = self.micro // self.config.accumulate
-        return self.session.horizon.rate(self.config.learning_rate, self.config.warmup, step)
-
-    def dev_loss(self) -> float:
-        evaluate = self.trainer.jit_train_and_eval_step(skip_jit=True)[1]
-        with self.ledger.phase("evaluate"):
-            return sum(float(evaluate(spread_rows(b, self.trainer.model))[0]) for b in self.dev)
-
-    def after(self, aux: list[dict[str, Array]]) -> None:
-        self.losses += [part["loss"] for part in aux]  # which may still be computed
-        self.micro += 1
-        if self.micro % self.config.accumulate:
-            return
-        step = self.micro // self.config.accumulate
-        with self.ledger.phase("update"):  # dispatched before; this waits for it
-            metrics = {"loss": sum(map(float, self.losses)) / self.config.accumulate}
-        self.losses.clear()
-        if self.dev and (step % self.config.eval_every == 0 or step == self.session.horizon.steps):
-            metrics["dev_loss"] = self.dev_loss()
-        self.on_step(step, metrics)
-        with self.ledger.phase("checkpoint"):
-            self.session.after(step, lambda: snapshot(self.trainer))
+def dev_batches(dev: Sequence[Example], size: int, pad: int) -> list[SftBatch]:
+    """Batches of one size over all of dev; the sum of their losses is the mean over dev's tokens."""
+    tokens = sum(len(e.completion) for e in dev)
+    ordered = sorted(dev, key=_length)
+    ordered += [Example([], [])] * (-len(ordered) % size)  # of no weight
+    parts = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    lengths = padded_lengths([max(map(_length, part)) for part in parts])
+    return [_batch(part, pad, 1 / tokens, lengths) for part in parts]

@@ -1,13 +1,13 @@
 """One session's part of a training stage: where it begins, when it saves, when it leaves, how far it gets.
 
-The stage calls `after` once a step and reads the horizon. Nothing here knows what is trained. Time and the
+The stage calls `after` once a step and reads the schedule. Nothing here knows what is trained. Time and the
 wish to stop come from outside, so that a test can be any clock.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,11 +18,20 @@ from everystep.train.checkpoint import Checkpoints, Saved, Writer
 
 Snapshot = Callable[[], dict[str, np.ndarray]]
 
+
+class Trained(Protocol):
+    """What a stage trains: all that training changes, as arrays by name; the adapter in float32."""
+
+    def snapshot(self) -> dict[str, np.ndarray]: ...
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+    def masters(self) -> dict[str, np.ndarray]: ...
+
+
 _MEASURED = 10  # steps whose mean is the pace; the first two of a session compile and are no part of it
 
 
 @dataclass(frozen=True, slots=True)
-class Horizon:
+class Schedule:
     """How many steps the stage makes. `begin` is where a shrunken plan took over (0: the plan is still the
     recipe's, `planned`), and `level` the learning rate it found there, as a share of the peak. `scale`
     multiplies the rate throughout."""
@@ -38,10 +47,10 @@ class Horizon:
         step moves already), then half a cosine to a tenth of the peak at the last step. A shrunken plan goes
         from the rate it found to that tenth by half a cosine over its own steps.
 
-        >>> plan = Horizon(100, 100)
+        >>> plan = Schedule(100, 100)
         >>> [round(plan.rate(1.0, 0.1, s), 3) for s in (0, 4, 10, 55, 100)]
         [0.091, 0.455, 1.0, 0.55, 0.1]
-        >>> [round(Horizon(100, 70, 55, 0.55).rate(1.0, 0.1, s), 3) for s in (54, 55, 62, 70)]
+        >>> [round(Schedule(100, 70, 55, 0.55).rate(1.0, 0.1, s), 3) for s in (54, 55, 62, 70)]
         [0.566, 0.55, 0.349, 0.1]
         """
         peak *= self.scale
@@ -53,7 +62,7 @@ class Horizon:
             return peak * (step + 1) / (rise + 1)
         return _cosine(peak, 0.1 * peak, (step - rise) / max(1, self.planned - rise))
 
-    def shrunken(self, step: int, steps: int, warmup: float) -> "Horizon":
+    def shrunken(self, step: int, steps: int, warmup: float) -> "Schedule":
         """The plan from `step` on if it has to end at `steps`."""
         return replace(self, steps=steps, begin=step, level=self.rate(1.0, warmup, step) / self.scale)
 
@@ -63,11 +72,11 @@ def _cosine(high: float, low: float, share: float) -> float:
 
 
 class StageSession:
-    """A session of a stage. `resumed` is the checkpoint it starts from, `horizon` its plan, `turned` what made an
-    earlier attempt turn back; `adapter`, which the trainer sets, gives what has been learned so far, in
-    float32; `extra` gives values and arrays that a checkpoint must hold besides what
-    training changes. A stage whose optimizer has its own schedule says that its plan never `shrinks`: it is
-    left at the end of the hours and gone on with."""
+    """A session of a stage. `resumed` is the checkpoint it starts from, `schedule` its plan, `rolled_back` why an
+    earlier attempt was rolled back; `adapter`, which `begin` sets, gives what has been learned so far, in float32;
+    `extra` gives values and arrays that a checkpoint must hold besides what training changes. A stage whose
+    optimizer has its own schedule says that its plan never `shrinks`: it is left at the end of the hours and gone
+    on with."""
 
     def __init__(
         self,
@@ -87,16 +96,16 @@ class StageSession:
         self.extra = extra or (lambda: ({}, {}))
         self.writer = Writer(checkpoints) if checkpoints else None
         self.resumed: Saved | None = checkpoints.newest(say) if checkpoints else None
-        self.warmup, self.horizon = warmup, Horizon(planned, planned)
+        self.warmup, self.schedule = warmup, Schedule(planned, planned)
         self.before = 0.0  # minutes of earlier sessions
-        self.turned: dict[str, Any] | None = None
+        self.rolled_back: dict[str, Any] | None = None
         self.paused: str | None = None
         if self.resumed:
             self.before = self.resumed.about["minutes"]
-            self.turned = self.resumed.about["turned"]
-            self.horizon = Horizon(*self.resumed.about["horizon"])
-            if planned > self.horizon.planned:  # made longer since: the rate falls from where it is
-                self.horizon = replace(self.horizon.shrunken(self.resumed.step, planned, warmup), planned=planned)
+            self.rolled_back = self.resumed.about["rolled_back"]
+            self.schedule = Schedule(*self.resumed.about["schedule"])
+            if planned > self.schedule.planned:  # made longer since: the rate falls from where it is
+                self.schedule = replace(self.schedule.shrunken(self.resumed.step, planned, warmup), planned=planned)
         self.adapter: Snapshot = dict
         self.saved_at = self.began = now()
         self.times: list[float] = [now()]
@@ -111,28 +120,39 @@ class StageSession:
         """How long the stage has taken, in all its sessions; what was lost between them is not counted."""
         return self.before + (self.now() - self.began) / 60
 
-    def begin(self, snapshot: Snapshot) -> None:
-        """Save what the stage starts with, where nothing is saved yet: `turn_back` may have to go there."""
-        if self.writer and self.resumed is None:
-            self._save(0, snapshot)
+    def begin(self, trainer: Trained, save: bool = False) -> None:
+        """Bring the trainer to where the stage begins. `save`: what it starts with is saved too, where nothing is
+        yet, since `roll_back` may have to go there."""
+        self.adapter = trainer.masters
+        if self.resumed:
+            trainer.restore(self.resumed.arrays)
+        elif self.writer and save:
+            self._save(0, trainer.snapshot)
+
+    def steps(self) -> Iterator[int]:
+        """The steps to be made, counted from 0. The plan can shrink meanwhile, so its end is asked for at each."""
+        step = self.start
+        while step < self.schedule.steps:
+            yield step
+            step += 1
 
     def pause(self, reason: str) -> None:
         """Leave after this step, which is saved."""
         self.paused = reason
 
-    def turn_back(self, turned: dict[str, Any], keep: Mapping[str, np.ndarray], values: dict[str, Any]) -> int:
+    def roll_back(self, rolled_back: dict[str, Any], keep: Mapping[str, np.ndarray], values: dict[str, Any]) -> int:
         """Give up what was done since the newest checkpoint, and write that one again as the start of another
-        attempt at half the rate; `turned` says why. `values` and `keep` replace those it holds. Returns its
+        attempt at half the rate; `rolled_back` says why. `values` and `keep` replace those it holds. Returns its
         step. Raises ValueError where there is none."""
         self.close()
         saved = self.writer.checkpoints.newest(self.say) if self.writer else None
         if saved is None or self.writer is None:
             raise ValueError("there is no checkpoint to go back to")
-        horizon = replace(Horizon(*saved.about["horizon"]), scale=self.horizon.scale / 2)
+        schedule = replace(Schedule(*saved.about["schedule"]), scale=self.schedule.scale / 2)
         about = (
             saved.about
             | values
-            | {"horizon": astuple(horizon), "turned": turned | {"to": saved.step}, "minutes": self.minutes}
+            | {"schedule": astuple(schedule), "rolled_back": rolled_back | {"to": saved.step}, "minutes": self.minutes}
         )
         self.writer.checkpoints.write(saved.step, {**saved.arrays, **keep}, about)
         return saved.step
@@ -143,7 +163,7 @@ class StageSession:
         the session has to end."""
         now = self.now()
         self.times.append(now)
-        last = step >= self.horizon.steps
+        last = step >= self.schedule.steps
         reason = self.paused or self.stop()
         if reason is None and not last:
             reason = self._shrink(step, now)
@@ -153,7 +173,7 @@ class StageSession:
             self._save(step, snapshot)
         if reason is not None and not last:
             self.close()
-            kept = f"step {step} of {self.horizon.steps} is saved" if self.writer else "nothing is saved"
+            kept = f"step {step} of {self.schedule.steps} is saved" if self.writer else "nothing is saved"
             raise Stopped(f"{reason}; {kept}, and the same command goes on from there")
 
     def close(self) -> None:
@@ -164,7 +184,7 @@ class StageSession:
     def _save(self, step: int, snapshot: Snapshot) -> None:
         assert self.writer is not None
         values, arrays = self.extra()
-        about = {"horizon": astuple(self.horizon), "turned": self.turned, "minutes": self.minutes, **values}
+        about = {"schedule": astuple(self.schedule), "rolled_back": self.rolled_back, "minutes": self.minutes, **values}
         self.writer.write(step, {**snapshot(), **arrays}, about)
         self.saved_at = self.now()
 
@@ -177,14 +197,14 @@ class StageSession:
         if not self.shrinks or len(self.times) < _MEASURED + 3:
             return None
         pace = (self.times[-1] - self.times[-1 - _MEASURED]) / _MEASURED
-        fit = fitting(self.deadline.left(now), pace, self.horizon.steps - step)
-        if step + fit < self.horizon.steps:
+        fit = fitting(self.deadline.left(now), pace, self.schedule.steps - step)
+        if step + fit < self.schedule.steps:
             steps = step + max(1, fit)
             self.say(
-                f"at {pace:.1f} s a step, {self.horizon.steps} steps do not fit the hours given: the plan is "
+                f"at {pace:.1f} s a step, {self.schedule.steps} steps do not fit the hours given: the plan is "
                 f"now {steps} steps, and the learning rate falls to its end by then"
             )
-            self.horizon = self.horizon.shrunken(step, steps, self.warmup)
+            self.schedule = self.schedule.shrunken(step, steps, self.warmup)
             self.times = self.times[-1:]  # a plan is judged by steps that it has seen
             self.saved_at = -math.inf  # the decision must not be lost
         return None

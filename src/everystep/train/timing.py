@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import jax
-from jax._src import monitoring  # whether a listener is on is said nowhere else
 
 
 def shares(rows: Iterable[Mapping[str, float]]) -> str:
@@ -37,28 +36,29 @@ def _listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         _compiled[0] += duration_secs
 
 
-def _heard() -> float:
-    """Seconds of compilation so far. Tunix's trainer takes every listener of the process off when it closes,
-    so that this one is put on again where it is gone."""
-    if _listen not in monitoring.get_event_duration_listeners():
-        jax.monitoring.register_event_duration_secs_listener(_listen)
-    return _compiled[0]
+def listen() -> None:
+    """Count compilation from now on. Once at import; again after Tunix's trainer, which takes every listener of
+    the process off when it closes."""
+    jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+listen()
 
 
 @dataclass(slots=True)
-class Ledger:
+class PhaseTimer:
     """Seconds by phase since the last `take`.
 
     >>> ticks = iter([0.0, 1.0, 3.0, 10.0])
-    >>> ledger = Ledger(now=lambda: next(ticks))
-    >>> with ledger.phase("rollout"):
+    >>> timer = PhaseTimer(now=lambda: next(ticks))
+    >>> with timer.phase("rollout"):
     ...     pass
-    >>> ledger.take()
+    >>> timer.take()
     {'rollout': 2.0, 'compile': 0.0, 'other': 8.0, 'total': 10.0}
     """
 
     now: Callable[[], float] = time.perf_counter
-    compiled: Callable[[], float] = _heard
+    compiled: Callable[[], float] = lambda: _compiled[0]
     spent: dict[str, float] = field(default_factory=dict)
     began: float = field(init=False)
     compiled_before: float = field(init=False)

@@ -24,7 +24,7 @@ class Trouble:
     action: str
 
 
-class TurnBack(Exception):
+class RollBack(Exception):
     """Raised after a step that broke a bound, out of the training, before that step is saved."""
 
     def __init__(self, trouble: Trouble, step: int):
@@ -106,7 +106,7 @@ def _judge(rows: Rows, bound: float) -> str | None:
 
 
 def _median(rows: Rows, name: str) -> float | None:
-    """Of the newest steps; None where there are too few, or where one is no number (which `gradient` is
-    about)."""
-    last = [float(row[name]) for row in rows[-_LAST:]]
+    """Of the newest steps; None where there are too few, where one is no number (which `gradient` is about), or
+    where it is not measured (no KL without `beta`)."""
+    last = [float(row.get(name, math.nan)) for row in rows[-_LAST:]]
     return sorted(last)[len(last) // 2] if len(last) == _LAST and not any(map(math.isnan, last)) else None

@@ -136,7 +136,7 @@ def _title(f: Facts) -> Scene:
     facts += [listed(spent)] if spent else []
     sentences = [
         Sentence(("Most language models answer, and show no work to check.",), 0),
-        Sentence(("This is one run, told from its own records: ", *model, " learns to show its work."), 1),
+        Sentence(("This is one run, told from its own records: ", *model, " is to learn to show its work."), 1),
     ]
     if f.missing:
         told = (f"This run is not finished: {' and '.join(NAMES[s] for s in f.missing)} not evaluated.",)
@@ -371,10 +371,8 @@ def _training(f: Facts) -> Scene:
     weights = Source(mix.weights, "recipe.json", ("reward", "parts"))
     weights = weights if recipe.reward.parts else replace(weights, how=f"preset {recipe.reward.preset}")
     parts = sorted((k for k, w in mix.weights.items() if w), key=lambda k: (-abs(mix.weights[k]), k))
-    bars = [((part,), weights.at(part).fill("{:number}")) for part in parts]
-    heavy = [
-        (f"{part.replace('/', ' ').replace('_', ' ')} at ", *own[1]) for part, own in zip(parts, bars, strict=True)
-    ][:4]
+    rewards = [((part,), weights.at(part).fill("{:number}")) for part in parts]
+    heavy = [(f"{part.translate(_SPOKEN)} at ", *weight) for (part,), weight in rewards[:4]]
     spans = order(mix)
     earns = [Source(dict(zip(("low", "high"), span, strict=True)), "recipe.json", how=f"what {rank} completions earn")
              .fill(f"{rank}: {{low:number}} to {{high:number}}") for rank, span in spans.items()]  # fmt: skip
@@ -385,14 +383,14 @@ def _training(f: Facts) -> Scene:
     sentences = (*(told if counts else ()), Sentence(("The reward sums ", *listed(heavy), "."), 2), Sentence(group, 3))
     blocks = (
         Block(("A task, and how many there are",), rows=tuple(task), items=tuple(counts)),
-        Block(("The reward: parts and weights",), rows=tuple(bars), items=tuple(earns)),
+        Block(("The reward: parts and weights",), rows=tuple(rewards), items=tuple(earns)),
         Block(("GRPO",), code=tuple(f.recipe.at("grpo").fill(line) for line in _LOOP)),
     )
     return Scene("The training", "Data, reward and loop", sentences, blocks, "data/ · recipe.json", rank=1)
 
 
 def _curves(f: Facts) -> Iterator[Scene]:
-    """The curves of training; what is said of their ends is the report's own averages (`report_data.ends`)."""
+    """The curves of training; what is said of their ends is the report's own averages (`findings.ends`)."""
     blocks: list[Block] = []
     sentences: list[Sentence] = []
     for heading, stage, names, axis, share, what in _CURVES:

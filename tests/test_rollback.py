@@ -1,4 +1,4 @@
-"""A training that goes wrong, in whole runs in miniature: it goes back once, ends the second time, pauses."""
+"""A training that goes wrong, in whole runs in miniature: it is rolled back once, ends the second time, pauses."""
 
 import io
 import json
@@ -29,7 +29,8 @@ def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: 
     assert done.returncode == 0, done.stderr
     info = json.loads((tmp_path / "grpo" / "done.json").read_text())
     # Saved after step 2; steps 1 to 3 break the bound, and so do 1, 2 and 3 again after going back to step 2.
-    assert info["turned"]["step"] == 3 and info["turned"]["to"] == 2 and info["turned"]["name"] == "entropy"
+    back = info["rolled_back"]
+    assert back["step"] == 3 and back["to"] == 2 and back["name"] == "entropy"
     assert info["steps"] == 3 and info["kept"] == 2 and info["ended"].startswith("the entropy is")
     rows, gone = (
         {row["step"]: row for row in read_jsonl(tmp_path / "grpo" / name)[0]}
@@ -41,7 +42,7 @@ def test_it_goes_back_with_half_the_rate_once_then_ends_with_the_best(tmp_path: 
     said = " ".join(done.stderr.split())
     assert "back to step 2, with half the learning rate" in said and "grpo ends at step 3" in said
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "GRPO turned back from step 3 to step 2" in page and "GRPO ended at step 3" in page
+    assert "GRPO was rolled back from step 3 to step 2" in page and "GRPO ended at step 3" in page
     for stage in ("base", "sft", "grpo"):
         assert (tmp_path / "evaluate" / "test" / stage / "done.json").exists()
 
@@ -60,7 +61,7 @@ def test_before_the_first_checkpoint_it_goes_back_to_the_start(tmp_path: Path) -
             run_all(recipe, run, Session(Deadline(0, 1), stop, lambda: 0.0), screen)
         run_all(recipe, run, Session(Deadline(0, 1), now=lambda: 0.0), Screen(quiet=True))
         info = run.done("grpo")
-        assert info is not None and info["turned"]["to"] == 0 and info["ended"]
+        assert info is not None and info["rolled_back"]["to"] == 0 and info["ended"]
         rows, gone = read_jsonl(run.metrics("grpo"))[0], read_jsonl(run.abandoned("grpo"))[0]
         assert [r["learning_rate"] for r in rows] == [r["learning_rate"] / 2 for r in gone]
 
