@@ -227,7 +227,7 @@ def is_carried(
         (i, Fraction(1, 2 * 10 ** len(t.text.partition(".")[2])))
         for i, t in enumerate(part)
         if t.kind == NUM and not t.sign and re.fullmatch(r"\d{0,9}\.\d{1,12}", t.text)
-        if len(t.text.partition(".")[2]) > 2 or t.value in known
+        if len(t.text.partition(".")[2]) > 2 or (t.value is not None and t.value in known)
     ]
     if not 0 < len(rounded) <= 2:
         return False
