@@ -11,8 +11,8 @@ left + right stands in the steps, and of the claims that `check` finds there,
 - "not true": none is TRUE;
 - "any": nothing is asked.
 
-Whatever the row, no claim elsewhere may be FALSE. Rows whose `half` is "held" are for the final figure: do
-not read them while changing the verifier.
+Whatever the row, no claim elsewhere may be FALSE. A row with `missed` is known to fail. Rows whose `half` is
+"held" are for the final figure: do not read them while changing the verifier.
 """
 
 import argparse

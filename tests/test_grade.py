@@ -190,7 +190,7 @@ def test_grade_file() -> None:
     assert [r["id"] for r in rows] == [1, "b", 3, None, 5, 6, 7, None, 9]
     whole = list(grade_file([json.dumps({"id": 1, "prediction": trace("3 * 12 = 36"), "gold": "36"})], text="trace"))
     assert whole[0]["verdict"] == "right"
-    with pytest.raises(ValueError, match="'answer' or 'trace'"):
+    with pytest.raises(ValueError, match="'answer', 'trace' or 'any'"):
         list(grade_file(lines, text="nonsense"))
 
 

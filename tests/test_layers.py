@@ -45,9 +45,7 @@ ENTRIES = 12  # rooms of the house, beside `__init__`, `__main__` and the marker
 # What is still longer, with its lines. The list may only shrink.
 LONGER = {
     "model/decode.py:decode": 88,
-    "verify/arithmetic.py:evaluate": 96,
     "verify/phrases.py:_in_digits": 68,
-    "verify/reader.py:left": 68,
     "verify/tokens.py:tokenize": 88,
 }
 TOTAL = 35_300  # lines of the package; may only shrink

@@ -11,8 +11,15 @@ from everystep.core.types import Verdict
 from everystep.verify.answers import same_answer
 from everystep.verify.files import check_file
 
-SMALL = {"minutes": ("hours", 60), "inches": ("feet", 12), "cm": ("m", 100), "g": ("kg", 1000), "cents": ("dollars", 100)}
-ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen"]
+SMALL = {
+    "minutes": ("hours", 60),
+    "inches": ("feet", 12),
+    "cm": ("m", 100),
+    "g": ("kg", 1000),
+    "cents": ("dollars", 100),
+}
+_ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+ONES = _ONES.split()
 TENS = {20: "twenty", 30: "thirty", 40: "forty", 50: "fifty", 60: "sixty", 70: "seventy", 80: "eighty", 90: "ninety"}
 
 
@@ -35,10 +42,12 @@ def written(draw: st.DrawFn, value: Fraction, unit: str, formula: bool) -> str:
         if unit in SMALL and value >= SMALL[unit][1]:
             big, ratio = SMALL[unit]
             high, low = divmod(int(value), ratio)
-            return draw(
-                st.sampled_from([f"{int(value)} {unit}", f"{int(value):,} {unit}"]
-                + ([f"{high} {big}"] if not low else [f"{high} {big} {low} {unit}"] * (unit != "cents" and ratio < 100)))
-            )  # fmt: skip
+            forms = [f"{int(value)} {unit}", f"{int(value):,} {unit}"]
+            if not low:
+                forms.append(f"{high} {big}")
+            elif ratio < 100:
+                forms.append(f"{high} {big} {low} {unit}")
+            return draw(st.sampled_from(forms))
     else:
         top, bottom = value.numerator, value.denominator
         ways.append(rf"\frac{{{top}}}{{{bottom}}}" if formula else f"{top}/{bottom}")
@@ -64,7 +73,9 @@ def equalities(draw: st.DrawFn) -> tuple[str, str, str]:
     value = a + b if op == "+" else a - b if op == "-" else a * int(b + 1) if op == "*" else a / int(b + 1)
     second = draw(written(b, unit, formula)) if op in "+-" else str(int(b + 1))
     if op == "*" and draw(st.booleans()) and value == a * int(b + 1) and b < 15:
-        left = f"{draw(written(a, unit, formula))} times {words(int(b + 1))}" if int(b + 1) > 1 else f"{a} * {int(b + 1)}"
+        left = (
+            f"{draw(written(a, unit, formula))} times {words(int(b + 1))}" if int(b + 1) > 1 else f"{a} * {int(b + 1)}"
+        )
         unit = unit if int(b + 1) > 1 else ""
     else:
         left = f"{draw(written(a, unit, formula))} {draw(st.sampled_from([op, {'*': '×'}.get(op, op)]))} {second}"

@@ -62,9 +62,9 @@ def agree(
     reason = _same(tokens, left, relation, right, lhs, rhs, names, tail)
     if reason == "exact" and (why := clash(tokens, left, right)):
         return Agreement(False, why[1], lhs if why[0] is None else why[0], rhs, right, True)
-    if relation == "=" and reason in ("rounded", "rounded to whole percent", "after unit conversion"):
-        if not _is_rounding(tokens, left, right, reason, lhs, rhs, names):
-            reason = LOOSE
+    near = relation == "=" and reason in ("rounded", "rounded to whole percent", "after unit conversion")
+    if near and not _is_rounding(tokens, left, right, reason, lhs, rhs, names):
+        reason = LOOSE
     if reason == "after unit conversion":
         return Agreement(True, reason, rhs, rhs, right)
     if reason:
@@ -213,10 +213,8 @@ def _is_rounding(
             b = _in_standard_units(tokens, right, goal.dimension, names)
             if a == b or (a is not None and goal.factor and _has_decimals(tokens, right, a / goal.factor, rhs)):
                 return True
-        return (
-            not units_of(tokens, right)
-            or (tokens[left.hi - 1].kind == NUM
-            and _whole_units(tokens, left, right, lhs, rhs))
+        return not units_of(tokens, right) or (
+            tokens[left.hi - 1].kind == NUM and _whole_units(tokens, left, right, lhs, rhs)
         )
     return _has_decimals(tokens, right, lhs, rhs) or _has_decimals(tokens, left, rhs, lhs)
 
@@ -224,7 +222,9 @@ def _is_rounding(
 def _whole_units(tokens: Sequence[Token], left: Side, right: Side, lhs: Number, rhs: Number) -> bool:
     """`30/60 hours = 30 minutes`: the unit belongs to the whole side."""
     pair = matching(unit_text(tokens, left.hi - 1), unit_text(tokens, right.hi - 1))
-    return pair is not None and Fraction(lhs) * pair[0].factor == Fraction(rhs) * pair[1].factor
+    if pair is None or pair[0].offset or pair[1].offset:
+        return False
+    return Fraction(lhs) * pair[0].factor == Fraction(rhs) * pair[1].factor
 
 
 def _has_decimals(tokens: Sequence[Token], side: Side, exact: Number, stated: Number) -> bool:
@@ -313,13 +313,14 @@ def _convertible(tokens: Sequence[Token], left: Side, relation: str, right: Side
         return False
     value, stated = evaluate(expression(tokens, left, names), names), evaluate(expression(tokens, right, names), names)
     if len(left_units) == len(right_units) == 1 and tokens[left.hi - 1].kind == NUM and unit_text(tokens, left.hi - 1):
-        pair = matching(left_units[0], right_units[0])  # `30/60 hours = 30 minutes`
-        plain = (
-            pair is not None and not pair[0].offset and not pair[1].offset and value is not None and stated is not None
-        )
-        if plain and pair and "*" not in {t.text for t in tokens[left.lo : left.hi]}:
-            if Fraction(value or 0) * pair[0].factor == Fraction(stated or 0) * pair[1].factor:
-                return True
+        product = any(t.text == "*" for t in tokens[left.lo : left.hi])
+        if (
+            value is not None
+            and stated is not None
+            and not product
+            and _whole_units(tokens, left, right, value, stated)
+        ):
+            return True
     for goal in right_units[0]:
         a = _in_standard_units(tokens, left, goal.dimension, names)
         b = _in_standard_units(tokens, right, goal.dimension, names)

@@ -34,19 +34,23 @@ _TRIED = re.compile(
     r"\b(?:try|trying|let's (?:try|test|check|select|choose|see)|guess|test(?:ing)?|verify|trial)\b", re.IGNORECASE
 )
 _DENIED = re.compile(
-    r"contradict|[(\s]false\b|\bnot (?:true|possible|equal|valid|work|hold|satisf\w+|correct|right|the case|an integer)\b"
-    r"|\b(?:no|without) (?:integer |real |such )?solution|\bimpossible\b|\binvalid\b|\b(?:doesn't|does not|do not|don't|isn't|"
-    r"cannot|can't|fails?|absurd|would have to be|which it is not)\b|≠|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
+    r"contradict|[(\s]false\b"
+    r"|\bnot (?:true|possible|equal|valid|work|hold|satisf\w+|correct|right|the case|an integer)\b"
+    r"|\b(?:no|without) (?:integer |real |such )?solution|\bimpossible\b|\binvalid\b"
+    r"|\b(?:doesn't|does not|do not|don't|isn't|cannot|can't|fails?|absurd|would have to be|which it is not)\b|≠"
+    r"|\bthat(?:'s| is) (?:wrong|incorrect)|\bwhich is (?:wrong|not|incorrect)",
     re.IGNORECASE,
 )
+_WRONG = r"(?:wrong|incorrect|not right|a mistake)"
 _CORRECTION = re.compile(
-    r"\W{0,6}(?:\w+\W+){0,3}?(?:wait(?! for| until)|hold on|actually|oops|hmm|sorry|correction|no,|that(?:'s| is| was) (?:wrong|incorrect|not right|a mistake)"
-    r"|this is (?:wrong|incorrect|not right|a mistake)|let me (?:re|correct|fix|check)|i made an? (?:mistake|error)|scratch that)",
+    r"\W{0,6}(?:\w+\W+){0,3}?(?:wait(?! for| until)|hold on|actually|oops|hmm|sorry|correction|no,"
+    rf"|that(?:'s| is| was) {_WRONG}|this is {_WRONG}|let me (?:re|correct|fix|check)|i made an? (?:mistake|error)"
+    r"|scratch that)",
     re.IGNORECASE,
 )
 _DIGIT = re.compile(
-    r"\b(?:units?'?s?|ones|last|final|unit)\s+(?:\w+\s+)?digits?\b|\bmod(?:ulo)?\b|≡|\bends? (?:in|with)\b|\bbase\b",
-    re.I,
+    r"\b(?:units?'?s?|ones|last|final)\s+(?:\w+\s+)?digits?\b|\bmod(?:ulo)?\b|≡|\bends? (?:in|with)\b|\bbase\b",
+    re.IGNORECASE,
 )
 _OF_DIGITS = re.compile(r"\b(?:remainder|digits?)\b[^.;,]{0,20}\b(?:of|when|in)\s*$", re.IGNORECASE)
 _CLOCK = {"am", "pm", "a.m", "p.m", "o'clock", "AM", "PM"}
@@ -223,7 +227,7 @@ def is_carried(
         (i, Fraction(1, 2 * 10 ** len(t.text.partition(".")[2])))
         for i, t in enumerate(part)
         if t.kind == NUM and not t.sign and re.fullmatch(r"\d{0,9}\.\d{1,12}", t.text)
-        if len(t.text.partition(".")[2]) > 2 or t.value in known
+        if len(t.text.partition(".")[2]) > 2 or (t.value is not None and t.value in known)
     ]
     if not 0 < len(rounded) <= 2:
         return False

@@ -160,7 +160,8 @@ _HOURS = re.compile(r"\b(\d{1,3})\s?h\s?([0-5]\d)\b(?!\s*[a-zA-Z:])")
 _LABELLED = re.compile(r"^\s*[^\W\d_]*[^\x00-\x7f\W\d_][^\W\d_]*\s+-\s+(?=[$€£]?\d)")
 _IN_BRACKETS = re.compile(r"^(\s*[-+$€£]?[\d.,/]+)\s*\(([A-Za-z]{1,20})\)\s*$")
 _NO_THINGS = re.compile(
-    r"(?:(?:there|they|he|she|it) (?:are|is|has|have|had) )?no (?:[a-z]+s|people|children|money)(?: (?:left|remaining|more))?\.?",
+    r"(?:(?:there|they|he|she|it) (?:are|is|has|have|had) )?"
+    r"no (?:[a-z]+s|people|children|money)(?: (?:left|remaining|more))?\.?",
     re.I,
 )
 _POINTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
@@ -246,6 +247,7 @@ _NOISE = re.compile(r"\\left|\\right|\\[,;:! ]|\\displaystyle|\s+")
 def _tight(text: str) -> str:
     """An expression without what carries no meaning."""
     text = _NOISE.sub("", boxed(plain(text)).replace("dfrac", "frac").replace("tfrac", "frac")).strip("$.")
+    text = text.replace("\\varnothing", "∅").replace("\\emptyset", "∅")
     return text.replace("**", "^").replace("\\cdot", "*").replace("·", "*").replace("\\times", "*").replace("×", "*")
 
 

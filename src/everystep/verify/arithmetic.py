@@ -42,77 +42,20 @@ def evaluate(
     """
     if not tokens or len(tokens) > MAX_TOKENS:
         return None
+    items = _items(tokens, names or {}, percent)
+    if items is None:
+        return None
     values: list[Number] = []
     operators: list[str] = []
-    wants_operand = True
-    signed = False  # the operand to come has a sign already
-    previous: Token | None = None
-    spaced_slash = False  # the last operator was `/` with space after it
-    for i, token in enumerate(tokens):
-        kind = token.kind
-        if kind == NUM:
-            if token.value is None or not wants_operand:
+    for item in items:
+        if not isinstance(item, str):
+            values.append(item)
+        elif item in _OPENERS or item in ("neg", "√"):
+            operators.append(item)
+        elif item != ")":
+            if not _push(item, operators, values):
                 return None
-            value = token.value
-            if token.sign == "%" and percent != _HUNDREDTH:
-                value = value * 100 * percent
-            values.append(value)
-            wants_operand = False
-        elif kind == WORD:
-            if token.sign == VAR:
-                if not names or token.text not in names:
-                    return None
-                if not wants_operand and not _push("*", operators, values):
-                    return None
-                values.append(names[token.text])
-                wants_operand = False
-            elif wants_operand:
-                if names and token.text in names:
-                    values.append(names[token.text])
-                    wants_operand = False
-                elif len(token.text) == 1 or previous is None:
-                    return None  # an unknown; longer words after an operator are prose (`5 + another 3`)
-            elif names and token.text in names and previous is not None and previous.end == token.start:
-                if not _push("*", operators, values):
-                    return None
-                values.append(names[token.text])
-        elif kind == OP:
-            if token.text == "√":
-                if not wants_operand and not _push("*", operators, values):
-                    return None
-                operators.append("√")
-                wants_operand = True
-            elif wants_operand:
-                if token.text not in "+-" or signed:
-                    return None
-                signed = True
-                if token.text == "-":
-                    operators.append("neg")
-            else:
-                name = token.text
-                if name == "/" and i + 1 < len(tokens):
-                    after = tokens[i + 1]
-                    if after.kind == WORD and not (names and after.text in names):
-                        previous = token  # `/box`: a unit
-                        continue
-                    if spaced_slash and previous is not None and previous.end == token.start == after.start - 1:
-                        name = "tight/"
-                    spaced_slash = after.start > token.end
-                else:
-                    spaced_slash = False
-                if not _push(name, operators, values):
-                    return None
-                wants_operand = True
-                signed = False
-        elif kind == OPEN:
-            if not wants_operand and not _push("*", operators, values):
-                return None
-            signed = False
-            operators.append(_FLOORS.get(token.sign, "("))
-            wants_operand = True
-        elif kind == CLOSE:
-            if wants_operand:
-                return None
+        else:
             while operators and operators[-1] not in _OPENERS:
                 if not _apply(operators.pop(), values):
                     return None
@@ -120,15 +63,59 @@ def evaluate(
                 return None
             if (opener := operators.pop()) != "(":
                 values[-1] = values[-1] // 1 if opener == "⌊" else -(-values[-1] // 1)
-        else:
-            return None
-        previous = token
-    if wants_operand:
-        return None
     while operators:
         if operators[-1] in _OPENERS or not _apply(operators.pop(), values):
             return None
     return _plain(values[0]) if len(values) == 1 else None
+
+
+def _items(tokens: Sequence[Token], names: Mapping[str, Number], percent: Number) -> list[Number | str] | None:
+    """The values, operators and brackets of an expression, with the signs of implicit products and without its unit
+    words; None where an operand is missing, has no value, or stands beside another."""
+    items: list[Number | str] = []
+    wants = True  # an operand is to come
+    signed = False  # which has a sign already
+    spaced = False  # the last operator was `/` with space after it
+    for i, token in enumerate(tokens):
+        kind, text = token.kind, token.text
+        if kind == NUM:
+            if token.value is None or not wants:
+                return None
+            items.append(token.value * 100 * percent if token.sign == "%" and percent != _HUNDREDTH else token.value)
+            wants = False
+        elif kind == WORD:
+            glued = i > 0 and tokens[i - 1].end == token.start
+            if text in names and (wants or token.sign == VAR or glued):
+                items += [names[text]] if wants else ["*", names[text]]
+                wants = False
+            elif token.sign == VAR or (wants and (len(text) == 1 or i == 0)):
+                return None  # an unknown; longer words after an operator are prose (`5 + another 3`)
+        elif kind == OPEN:
+            items += [_FLOORS.get(token.sign, "(")] if wants else ["*", _FLOORS.get(token.sign, "(")]
+            wants, signed = True, False
+        elif kind == CLOSE:
+            if wants:
+                return None
+            items.append(")")
+        elif kind != OP:
+            return None
+        elif text == "√":
+            items += ["√"] if wants else ["*", "√"]
+            wants = True
+        elif wants:
+            if text not in "+-" or signed:
+                return None
+            signed = True
+            items += ["neg"] if text == "-" else []
+        else:
+            after = tokens[i + 1] if i + 1 < len(tokens) else None
+            if text == "/" and after is not None and after.kind == WORD and after.text not in names:
+                continue  # `/box`: a unit
+            tight = spaced and text == "/" and after is not None and tokens[i - 1].end == token.start == after.start - 1
+            spaced = text == "/" and after is not None and after.start > token.end
+            items.append("tight/" if tight else text)
+            wants, signed = True, False
+    return None if wants else items
 
 
 _HUNDREDTH = Fraction(1, 100)

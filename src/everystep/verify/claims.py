@@ -92,7 +92,7 @@ def links(tokens: Sequence[Token], names: Container[str] = ()) -> Iterator[Link]
                     and not left.soft
                     and (left.lo == 0 or tokens[left.lo - 1].kind not in (CLOSE, NUM, OP))
                 )
-                if bare and tokens[at].text == "=" and (name := reader.named(at + 1)):
+                if bare and left is not None and tokens[at].text == "=" and (name := reader.named(at + 1)):
                     yield Link(Side(at, at, 0, at), "=", left, True, name)  # `20 = A`
                 bound = max(bound, at + 1)
                 break

@@ -10,10 +10,17 @@ import re
 from collections.abc import Sequence
 
 _NUMBER = re.compile(r"(?<![\d.,])\d+(?:[.,]\d+)+(?![\d])")
-_ENGLISH = frozenset(["the", "are", "with", "has", "each", "and", "this", "cost", "costs", "they", "she"])
-_OTHER = frozenset(
-    ["der", "die", "das", "und", "sie", "nach", "zahlt", "ist", "sind", "er", "wir", "es", "den", "dem", "ein", "eine", "einen", "für", "pro", "insgesamt", "also", "beträgt", "kostet", "jeder", "mit", "von", "im", "le", "la", "les", "des", "du", "est", "et", "une", "un", "donc", "il", "elle", "coûte", "pour", "di", "che", "del", "della", "costa", "totale", "ogni", "quindi", "el", "los", "las", "por", "una", "cuesta", "hay", "tiene", "os", "preço", "custa", "cada", "são", "het", "een", "van", "en", "zijn", "dus", "kost", "og", "på", "det", "af", "til", "koster", "är", "och", "kr", "de", "razem", "jest", "kosztuje", "zł", "her", "toplam", "bir", "öder", "mỗi", "được", "là", "kuna", "jumla"]
-)
+_ENGLISH_WORDS = """
+the are with has each and this cost costs they she
+"""
+_ENGLISH = frozenset(_ENGLISH_WORDS.split())
+_OTHER_WORDS = """
+der die das und sie nach zahlt ist sind er wir es den dem ein eine einen für pro insgesamt also beträgt kostet
+jeder mit von im le la les des du est et une un donc il elle coûte pour di che del della costa totale ogni
+quindi el los las por una cuesta hay tiene os preço custa cada são het een van en zijn dus kost og på det af
+til koster är och kr de razem jest kosztuje zł her toplam bir öder mỗi được là kuna jumla
+"""
+_OTHER = frozenset(_OTHER_WORDS.split())
 _WORD = re.compile(r"[^\W\d_]+")
 _CYRILLIC = re.compile("[а-яё]{3}")
 _SWAP = str.maketrans(".,", ",.")

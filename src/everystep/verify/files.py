@@ -30,8 +30,8 @@ def grade_file(
     `{"id", "verdict", "read", "reason"}`; for a line that cannot be read, `{"id", "line", "error"}`.
 
     `kind` and `unit` hold for rows without their own. `text` says what predictions are: `answer`, `trace`
-    for whole completions, of which the answer block is graded, or `any` for text of any form (`final_answer`). With `texts`, rows that could be read
-    also hold the "prediction" and "gold" they came with.
+    for whole completions, of which the answer block is graded, or `any` for text of any form (`final_answer`).
+    With `texts`, rows that could be read also hold the "prediction" and "gold" they came with.
 
     >>> list(grade_file(['{"id": 1, "prediction": "$1,200", "gold": "1200"}']))[0]["verdict"]
     'right'

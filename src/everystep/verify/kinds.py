@@ -17,9 +17,10 @@ NOT_FINITE = re.compile(r"[-+]?(?:inf|nan|infinity)", re.IGNORECASE)
 RATIO = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*(?::|to|is to)\s*(\d{1,12}(?:\.\d{1,6})?)\s*\.?\s*")
 # What algebra is written in: one- or two-letter names, function names, operators.
 ALGEBRA_WORD = re.compile(r"[A-Za-z]+")
-FUNCTIONS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "max", "min", "gcd"]
-)
+_FUNCTIONS_WORDS = """
+sin cos tan cot sec csc log ln exp sqrt pi arcsin arccos arctan sinh cosh tanh max min gcd
+"""
+FUNCTIONS = frozenset(_FUNCTIONS_WORDS.split())
 _OPERATOR = re.compile(r"[+*^=<>≤≥≠√π∞∪∩/×÷·!]|(?<=[\w)])\s*-\s*(?=[\w(])|\\[A-Za-z]+")
 
 

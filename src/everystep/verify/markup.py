@@ -2,7 +2,7 @@ r"""Any model's text as plain text: LaTeX, HTML, Markdown and Unicode variety ta
 original offsets.
 
 What is arithmetic becomes plain arithmetic (`\frac{a}{b}` is `((a)/(b))`, `3,\!744` is `3,744`); letters of formulas
-become mathematical italics, so that `5m` in a formula is not five metres; what cannot be computed (`\sin`, `\pm`, `\sum`)
+become mathematical italics, so that `5m` in a formula is not five metres; what cannot be computed (`\sin`, `\pm`)
 becomes `ODD`, so that no calculation is read past it; arrows and gaps become marks.
 
 >>> plain_text(r"\( 2x = 10 \implies x = \frac{10}{2} \)").text
@@ -29,14 +29,11 @@ _ITALIC |= {c: chr(0x1D434 + i) for i, c in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXY
 _TO_ITALIC = str.maketrans(_ITALIC)
 UPRIGHT = str.maketrans({v: k for k, v in _ITALIC.items()})
 
-_GREEK = {
-    name: letter
-    for name, letter in zip(
-        ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "pi", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell"],
-        "αβγδεεζηθθικλμνξρστυφφχψωπΓΔΘΛΞΣΦΨΩℓ",
-        strict=True,
-    )
-}
+_GREEK_NAMES = """
+alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon phi
+varphi chi psi omega pi Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell
+"""
+_GREEK = dict(zip(_GREEK_NAMES.split(), "αβγδεεζηθθικλμνξρστυφφχψωπΓΔΘΛΞΣΦΨΩℓ", strict=True))
 _COMMANDS = {
     "times": "×", "cdot": "×", "ast": "×", "div": "÷", "approx": "≈", "leq": "≤", "geq": "≥", "le": "≤", "ge": "≥",
     "leqslant": "≤", "geqslant": "≥", "neq": "≠", "ne": "≠", "lt": "<", "gt": ">", "colon": ":", "mid": "|",
@@ -50,8 +47,8 @@ _COMMANDS = {
 ) | dict.fromkeys(["quad", "qquad", "hspace", "vspace", "hfill"], " ; ") | dict.fromkeys(
     ["left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "displaystyle",
      "textstyle", "limits", "nolimits", "boxed", "fbox", "cancel", "bcancel", "boldsymbol", "mathbf", "bm",
-     "underline", "hline", "noindent", "centering", "tiny", "small", "large", "rm", "bf", "it", "phantom", "displaylimits",
-     "nonumber", "notag", "underbrace", "overbrace", "mathit"], "",
+     "underline", "hline", "noindent", "centering", "tiny", "small", "large", "rm", "bf", "it", "phantom",
+     "displaylimits", "nonumber", "notag", "underbrace", "overbrace", "mathit"], "",
 )  # fmt: skip
 _TEXT_GROUPS = {
     "text", "textbf", "textit", "textrm", "textsf", "texttt", "mathrm", "mathsf", "mbox", "hbox", "emph", "textnormal",
@@ -374,7 +371,7 @@ class _Scanner:
         return self.put(new, start, end + 1)
 
     def _repeating(self, end: int) -> tuple[str, int, int] | None:
-        r"""`0.\overline{2}` as a fraction in brackets: the digits before it are in the last piece, and are taken back."""
+        r"""`0.\overline{2}` as a fraction in brackets; the digits before it are taken back from the last piece."""
         digits = _REPEATING.match(self.text, end)
         before = _BEFORE_REPEAT.search(self.out[-1]) if self.out else None
         if digits is None or before is None or not self.pieces[-1][2]:

@@ -5,10 +5,21 @@ import re
 from everystep.verify.words import SCALES, word_number
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'][^\W\d_]+)*")
-_STOPS = frozenset(
-    ["in", "on", "at", "for", "with", "from", "left", "remaining", "total", "altogether", "per", "each", "every", "a", "an", "the", "and", "or", "but", "to", "is", "are", "was", "were", "will", "would", "can", "could", "should", "because", "since", "as", "so", "than", "more", "fewer", "less", "that", "which", "who", "he", "she", "they", "it", "we", "you", "i", "this", "these", "those", "them", "us", "there", "have", "has", "had", "do", "does", "did", "be", "been", "if", "when", "while", "after", "before", "by", "into", "not", "no", "only", "also", "too", "then", "thus", "therefore", "hence", "about", "around", "over", "under", "out", "up", "down", "all", "both", "answer", "equals", "times", "plus", "minus", "divided", "multiplied", "together", "away", "apart", "long", "tall", "high", "wide", "deep", "old", "older", "younger", "ago", "later", "earlier", "faster", "slower", "longer", "shorter", "heavier", "now", "today", "tomorrow", "yesterday", "instead", "rather", "either", "neither", "nor", "like", "such", "its", "his", "her", "their", "my", "our", "your", "greater", "larger", "bigger", "smaller", "higher", "lower", "exactly", "approximately", "roughly", "maybe", "probably", "x"]
-)
-GENERIC = frozenset(["item", "thing", "unit", "object", "number", "answer", "one", "total", "piece", "time", "way", "possibility", "option", "case"])
+_STOPS_WORDS = """
+in on at for with from left remaining total altogether per each every a an the and or but to is are was were
+will would can could should because since as so than more fewer less that which who he she they it we you i
+this these those them us there have has had do does did be been if when while after before by into not no only
+also too then thus therefore hence about around over under out up down all both answer equals times plus minus
+divided multiplied together away apart long tall high wide deep old older younger ago later earlier faster
+slower longer shorter heavier now today tomorrow yesterday instead rather either neither nor like such its his
+her their my our your greater larger bigger smaller higher lower exactly approximately roughly maybe probably
+x
+"""
+_STOPS = frozenset(_STOPS_WORDS.split())
+_GENERIC_WORDS = """
+item thing unit object number answer one total piece time way possibility option case
+"""
+GENERIC = frozenset(_GENERIC_WORDS.split())
 _SAME_NOUN = {
     "people": "person", "persons": "person", "children": "child", "kids": "child", "kid": "child",
     "men": "man", "women": "woman", "feet": "foot", "teeth": "tooth", "mice": "mouse", "geese": "goose",

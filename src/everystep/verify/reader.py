@@ -118,21 +118,12 @@ class Reader:
         """The longest expression that ends just before the relation at `r`; None where there is none, or
         where it goes on into algebra."""
         tokens, names = self.tokens, self.names
-        p = r - 1
+        p: int | None = r - 1
         start: int | None = None
         end = r
         soft = False
-        while p >= bound:
-            q, words, wordy = self._back_over_words(p, bound)
-            operand: int | None = None
-            if q >= bound and tokens[q].kind == NUM:
-                operand = q
-            elif q >= bound and tokens[q].kind == CLOSE:
-                operand = self.pairs.get(q)
-                if operand is not None and operand < bound:
-                    operand = None
-            if (tokens[p].sign == VAR and tokens[p].text in names) or ((operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound)):
-                operand, q, words, wordy = p, p, 0, False
+        while p is not None and p >= bound:
+            operand, q, words, wordy = self._operand_to(p, bound)
             soft = soft or wordy
             if operand is None:
                 if start is None or tokens[p + 1].text != "-" or words < 2 or tokens[p + 1].end == tokens[p + 2].start:
@@ -143,56 +134,71 @@ class Reader:
                 end = q + 1
                 if end < r and tokens[end].text in names and tokens[end].start == tokens[q].end:
                     end += 1  # `3x`
-            start = operand
-            before = operand - 1
-            if before >= bound and tokens[before].text == "√":
-                start = before
-                before -= 1
-            if before < bound:
-                break
-            token = tokens[before]
-            if token.kind == OP:
-                ahead = tokens[before - 1] if before - 1 >= bound else None
-                if ahead is not None and ahead.kind in (NUM, CLOSE, WORD):
-                    if ahead.kind == WORD and _is_sign(tokens, before) and not self._ends_operand(before - 1, bound):
-                        start = before  # `is -5`
-                        break
-                    p = before - 1
-                    continue
-                if token.text in "+-" and token.end == tokens[start].start:
-                    start = before
-                    if ahead is not None and ahead.kind == OP:
-                        p = before - 2
-                        continue
-                elif token.text in "*/^":
-                    return None
-                break
-            if token.kind in (NUM, CLOSE) and (
-                (tokens[start].kind == OPEN and (token.kind == CLOSE or token.end == tokens[start].start))
-                or (tokens[start].text == "√" and token.end == tokens[start].start)
-                or (tokens[start].sign == VAR and token.end == tokens[start].start)
-            ):
-                p = before
-                continue
-            if token.kind == WORD and token.sign == VAR and token.text in names:
-                p = before
-                continue  # `ab`, `x(3 + 4)`
-            if self.is_unknown_part(before) or (token.kind == CLOSE and token.end == tokens[start].start):
-                return None  # `sin 30 = …`, `2x (3 + 4) = …`
-            if token.kind == WORD:
-                if token.end == tokens[start].start or (token.text in names and len(token.text) == 1):
-                    return None
-                skipped = self._back_to_operator(before, bound)
-                if skipped is not None and self._ends_operand(skipped - 1, bound):
-                    soft = True
-                    p = skipped - 1
-                    continue
-            break
+            further = self._before(operand, bound)
+            if further is None:
+                return None
+            start, p, skipped = further
+            soft = soft or skipped
         if start is None:
             return None
         if start == bound and bound and tokens[bound - 1].kind in (NUM, CLOSE):
             soft = True  # what stands before was read as another side
         return Side(start, end, operators(tokens, start, end), r, soft or self._is_doubtful(start, bound))
+
+    def _operand_to(self, p: int, bound: int) -> tuple[int | None, int, int, bool]:
+        """Where the operand begins that ends, with its unit words, at `p`, or None; where its words begin, how many
+        they are and whether they leave doubt."""
+        tokens, names = self.tokens, self.names
+        if tokens[p].sign == VAR and tokens[p].text in names:
+            return p, p, 0, False
+        q, words, wordy = self._back_over_words(p, bound)
+        operand: int | None = None
+        if q >= bound and tokens[q].kind == NUM:
+            operand = q
+        elif q >= bound and tokens[q].kind == CLOSE:
+            operand = self.pairs.get(q)
+            if operand is not None and operand < bound:
+                operand = None
+        if (operand is None or words == 1) and tokens[p].text in names and self._is_free(p, bound):
+            return p, p, 0, False
+        return operand, q, words, wordy
+
+    def _before(self, start: int, bound: int) -> tuple[int, int | None, bool] | None:
+        """What stands before an operand that begins at `start`: where it begins with its sign, where another operand
+        ends that belongs to it, or None, and whether words were skipped; None for algebra."""
+        tokens, names = self.tokens, self.names
+        before = start - 1
+        if before >= bound and tokens[before].text == "√":
+            start = before
+            before -= 1
+        if before < bound:
+            return start, None, False
+        token = tokens[before]
+        tight = token.end == tokens[start].start
+        if token.kind == OP:
+            ahead = tokens[before - 1] if before - 1 >= bound else None
+            if ahead is not None and ahead.kind in (NUM, CLOSE, WORD):
+                if ahead.kind == WORD and _is_sign(tokens, before) and not self._ends_operand(before - 1, bound):
+                    return before, None, False  # `is -5`
+                return start, before - 1, False
+            if token.text in "+-" and tight:
+                return before, before - 2 if ahead is not None and ahead.kind == OP else None, False
+            return None if token.text in "*/^" else (start, None, False)
+        first = tokens[start]
+        joins = (first.kind == OPEN and (token.kind == CLOSE or tight)) or (
+            tight and (first.text == "√" or first.sign == VAR)
+        )
+        if (token.kind in (NUM, CLOSE) and joins) or (token.sign == VAR and token.text in names):
+            return start, before, False  # `3(4 + 5)`, `ab`, `x(3 + 4)`
+        if self.is_unknown_part(before) or (token.kind == CLOSE and tight):
+            return None  # `sin 30 = …`, `2x (3 + 4) = …`
+        if token.kind == WORD:
+            if tight or (token.text in names and len(token.text) == 1):
+                return None
+            skipped = self._back_to_operator(before, bound)
+            if skipped is not None and self._ends_operand(skipped - 1, bound):
+                return start, skipped - 1, True
+        return start, None, False
 
     def right(self, j: int) -> Side | None:
         """The expression that begins at `j`, just after a relation; None where there is none or it is
@@ -236,20 +242,13 @@ class Reader:
                 after = p + 1
                 while after < n and tokens[after].kind == OP and tokens[after].text in "+-√":
                     after += 1
-                lead = after
-                while lead < n and lead - after < MAX_LEADING_WORDS and tokens[lead].kind == WORD:
-                    if tokens[lead].text in names:
-                        break
-                    lead += 1
                 if after < n and (tokens[after].kind in (NUM, OPEN) or tokens[after].text in names):
                     soft = soft or wordy
                     p += 1
                     continue
                 if after < n and (self.is_unknown_part(after) or tokens[p].text not in "-+"):
                     return None  # `= 5 + x`, `= 2 * sin 30`
-                if tokens[p].text != "-" and not words and after < n and tokens[after].kind == WORD:
-                    return None
-                if tokens[p].text in "*/^√+" and not words:
+                if not words and tokens[p].text != "-":
                     return None
             if wordy and words == 1:
                 soft = True

@@ -93,7 +93,7 @@ def rewrite(tokens: list[Token]) -> list[Token]:
                 token, step = out.pop(), 3
             elif word in ("at", "for") and out and (each := _each(tokens, i, out)):
                 token = each
-            elif (word in _PRODUCTS and (many := _product(tokens, i, word))) or (word in _OF_MANY and (many := _of_many(tokens, i, word))):
+            elif many := _PHRASES[word](tokens, i, word) if word in _PHRASES else None:
                 parts, step = many
                 out.extend(parts[:-1])
                 token = parts[-1]
@@ -368,3 +368,6 @@ def _after_operand(tokens: Sequence[Token]) -> bool:
         if token.kind != WORD:
             return False
     return False
+
+
+_PHRASES = dict.fromkeys(_PRODUCTS, _product) | dict.fromkeys(_OF_MANY, _of_many)

@@ -167,41 +167,54 @@ def _check_step(work: _Work, line: _Line) -> None:
                 work.sources.derive(value)
         if before is not None and right.lo > 2 and tokens[right.lo - 3].text == "or":
             name = None  # `x = 3 or x = -3`
-        if name is not None and value is not None and not right.soft and later is None:
-            if _is_symbol(name) and on_trial(line.plain.text, tokens[max(0, right.lo - 2)].start):
-                work.unsure.add(name)
-            if link.name and before is not None and before != value and _is_symbol(name):
-                work.reused.add(name)
-            elif link.name and before is not None and work.pending == name and right.operators == 0 and before != value:
-                claim, span = line.place(tokens[right.lo - 2].start, tokens[right.hi - 1].end)
-                reason = f"{name} is {show(before)}, not {show(value)}"
-                work.checks.append(Check(number, claim, Truth.FALSE, show(before), span, reason))
-                work.false += 1
-                work.flags.append(Flag(Finding.FALSE_CLAIM, number, f"{claim}: {reason}"))
-            work.pending = name if right.operators else ""
-            if link.name and _is_symbol(name):
-                after = tokens[right.hi].text if right.hi < len(tokens) else ""
-                work.bound = (number, name) if after in (".", ",", ":") else None
-            if any(t.text == name for t in tokens[right.lo : right.hi]):
-                later = name, value
-                continue
-            if name not in work.names:
-                _define(work, line, name, right)
-            elif work.names[name] != value:
-                work.changed.add(name)
-            work.names[name] = value
-            if before is not None and before != value and right.operators == 0:
-                if _is_symbol(name) and name not in work.unsure:
-                    detail = f"{name} was {show(before)} and is now {show(value)}"
-                    work.flags.append(Flag(Finding.CONTRADICTION, number, detail))
-                    work.reused.add(name)
-                before = None
+        if name is None or value is None or right.soft or later is not None:
+            continue
+        if any(t.text == name for t in tokens[right.lo : right.hi]):
+            later = name, value
+            continue
+        _name(work, line, link, right, name, value, before)
+        if before != value and right.operators == 0:
+            before = None
     if later is not None:
         work.names[later[0]] = later[1]
     if relations > 0:
         work.sources.state(tokens)
         if len(work.algebra) < MAX_ALGEBRA:
             work.algebra.append(line)
+
+
+def _name(work: _Work, line: _Line, link: Link, right: Side, name: str, value: Number, before: Number | None) -> None:
+    """Note the value that a name is given, or has at the end of its chain; `before`: what it had until now."""
+    tokens, number, symbol = line.tokens, line.number, _is_symbol(name)
+    changed = before is not None and before != value
+    if symbol and on_trial(line.plain.text, tokens[max(0, right.lo - 2)].start):
+        work.unsure.add(name)
+    if link.name and changed and symbol:
+        work.reused.add(name)
+    elif link.name and changed and before is not None and work.pending == name and right.operators == 0:
+        claim, span = line.place(tokens[right.lo - 2].start, tokens[right.hi - 1].end)
+        reason = f"{name} is {show(before)}, not {show(value)}"
+        _refuse(work, Check(number, claim, Truth.FALSE, show(before), span, reason))
+    work.pending = name if right.operators else ""
+    if link.name and symbol:
+        after = tokens[right.hi].text if right.hi < len(tokens) else ""
+        work.bound = (number, name) if after in (".", ",", ":") else None
+    if name not in work.names:
+        _define(work, line, name, right)
+    elif work.names[name] != value:
+        work.changed.add(name)
+    work.names[name] = value
+    if changed and before is not None and right.operators == 0 and symbol and name not in work.unsure:
+        work.flags.append(Flag(Finding.CONTRADICTION, number, f"{name} was {show(before)} and is now {show(value)}"))
+        work.reused.add(name)
+
+
+def _refuse(work: _Work, check: Check, finding: Finding = Finding.FALSE_CLAIM) -> None:
+    """Record a false claim."""
+    work.checks.append(check)
+    work.checked_steps.add(check.step)
+    work.false += 1
+    work.flags.append(Flag(finding, check.step, f"{check.claim}: {check.reason}"))
 
 
 def _spell(tokens: list[Token], spelling: dict[str, str]) -> None:
@@ -287,11 +300,11 @@ def _compare_sides(work: _Work) -> None:
                 is_cut(tokens, link.left, link.right) or context(line.plain.text, tokens, link.left, link.right)
             ):
                 continue
-            work.checks.append(Check(line.number, claim, Truth.TRUE if holds else Truth.FALSE, None, span, reason))
-            work.checked_steps.add(line.number)
-            if not holds:
-                work.false += 1
-                work.flags.append(Flag(Finding.FALSE_CLAIM, line.number, f"{claim}: {reason}"))
+            if holds:
+                work.checks.append(Check(line.number, claim, Truth.TRUE, None, span, reason))
+                work.checked_steps.add(line.number)
+            else:
+                _refuse(work, Check(line.number, claim, Truth.FALSE, None, span, reason))
     work.checks.sort(key=lambda c: c.span)
 
 
@@ -336,7 +349,7 @@ def _is_symbol(name: str) -> bool:
 
 def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
     """Judge a claim and record it; the right side as taken, or None where the claim was not counted."""
-    left, relation, tokens, number, text = link.left, link.relation, line.tokens, line.number, line.plain.text
+    left, relation, tokens, text = link.left, link.relation, line.tokens, line.plain.text
     found = agree(tokens, left, relation, link.right, work.names, text[tokens[link.right.hi - 1].end :])
     right = found.side
     if not found.holds and text[tokens[right.hi - 1].end :].lstrip()[:1] == "?":
@@ -350,49 +363,50 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
         if told is None:
             return None
         found = found._replace(holds=False, left=told[0], reason=told[1])
-    why = "" if found.holds or found.holds is None else _excused(work, line, link, found)
-    if why == CORRECTED:
-        claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
-        work.flags.append(Flag(Finding.CORRECTED, number, f"{claim}: {found.reason}"))
-        work.checks.append(
-            Check(number, claim, Truth.UNKNOWN, None if found.left is None else show(found.left), span, why)
-        )
-    if why:
-        return None
     claim, span = line.place(tokens[left.lo].start, tokens[right.hi - 1].end)
-    if found.left is None or found.right is None:
-        if has_unknown(tokens, left, work.names) or has_unknown(tokens, right, work.names):
-            return None
-        work.checks.append(Check(number, claim, Truth.UNKNOWN, None, span, found.reason))
+    if found.holds is False and (why := _excused(work, line, link, found)):
+        if why == CORRECTED:
+            value = None if found.left is None else show(found.left)
+            work.flags.append(Flag(Finding.CORRECTED, line.number, f"{claim}: {found.reason}"))
+            work.checks.append(Check(line.number, claim, Truth.UNKNOWN, value, span, why))
         return None
+    if found.left is None or found.right is None:
+        if not has_unknown(tokens, left, work.names) and not has_unknown(tokens, right, work.names):
+            work.checks.append(Check(line.number, claim, Truth.UNKNOWN, None, span, found.reason))
+        return None
+    bound, work.bound = work.bound, None
+    if not found.holds and symbols and not (bound == (line.number, *symbols) and _is_nonzero(tokens, right)):
+        if any(_has_other_roots(tokens, side) for side in (left, right)):
+            return None
+        work.by_names[span] = symbols
+    value = None
+    if relation in ("=", "≈"):
+        value = show(found.right if right.operators and not left.operators else found.left)
+    truth = Truth.FALSE if not found.holds else Truth.UNKNOWN if found.reason == LOOSE else Truth.TRUE
+    _record(work, line, link, found, Check(line.number, claim, truth, value, span, found.reason))
+    return right
+
+
+def _record(work: _Work, line: _Line, link: Link, found: Agreement, check: Check) -> None:
+    """Note a judged claim: where its operands come from, what it derives, what is wrong with it."""
+    left, right, relation, tokens, number = link.left, found.side, link.relation, line.tokens, line.number
+    if found.left is None or found.right is None:
+        return
     if link.first:
         _operands(work, number, tokens, left, False)
     _operands(work, number, tokens, right, bool(found.holds))
     if relation not in ("=", "≈"):  # what is compared is used
         work.sources.explain(found.left)
         work.sources.explain(found.right)
-    truth = Truth.TRUE if found.holds else Truth.FALSE
-    if found.reason == LOOSE:
-        truth = Truth.UNKNOWN
-    if not found.holds and symbols:
-        if not (work.bound and work.bound[0] == number and symbols == {work.bound[1]} and _is_nonzero(tokens, right)):
-            if any(_has_other_roots(tokens, side) for side in (left, right)):
-                return None
-            work.by_names[span] = symbols
-    work.bound = None
-    value = None
-    if relation in ("=", "≈"):
-        value = show(found.right if right.operators and not left.operators else found.left)
-    work.checks.append(Check(number, claim, truth, value, span, found.reason))
-    work.checked_steps.add(number)
     if not _is_trivial(tokens, left, right, found.left, found.right):
         work.counted.add((_key(tokens, left), relation, _key(tokens, right)))
-    if not found.holds:
-        work.false += 1
-        finding = Finding.UNIT if found.unit else Finding.FALSE_CLAIM
-        work.flags.append(Flag(finding, number, f"{claim}: {found.reason}"))
-    elif units := mixed(tokens, left):
-        work.flags.append(Flag(Finding.UNIT, number, f"{claim}: {units}"))
+    if check.truth is Truth.FALSE:
+        _refuse(work, check, Finding.UNIT if found.unit else Finding.FALSE_CLAIM)
+    else:
+        work.checks.append(check)
+        work.checked_steps.add(number)
+        if units := mixed(tokens, left):
+            work.flags.append(Flag(Finding.UNIT, number, f"{check.claim}: {units}"))
     if found.reason in ("rounded", LOOSE):
         work.rounded.add(found.right)
     if relation in ("=", "≈"):
@@ -402,7 +416,6 @@ def _check_link(work: _Work, line: _Line, link: Link) -> Side | None:
             work.results.append((number, found.right))
     elif left.operators == right.operators == 0:  # `so the first is cheaper: 20 < 30`
         work.results += [(number, found.left), (number, found.right)]
-    return right
 
 
 def _is_nonzero(tokens: Sequence[Token], side: Side) -> bool:

@@ -36,6 +36,7 @@ _SPELLING = {
     "millilitre": "milliliter", "offence": "offense", "storey": "story", "moustache": "mustache",
 }  # fmt: skip
 # Names that are used for one another everywhere; what a single data set uses belongs into its aliases.
+_MONTHS = ("january", "february", "march", "april", "june", "july", "august", "october", "december")
 _SAME_NAME = (
     "united states of america|united states|usa|us|u s|u s a|america",
     "united kingdom|uk|u k|great britain",
@@ -62,20 +63,7 @@ _SAME_NAME = (
     *(f"{day}|{day[:3]}" for day in ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]),
     "tuesday|tues",
     "thursday|thurs",
-    *(
-        f"{month}|{month[:3]}"
-        for month in [
-            "january",
-            "february",
-            "march",
-            "april",
-            "june",
-            "july",
-            "august",
-            "october",
-            "december",
-        ]
-    ),
+    *(f"{m}|{m[:3]}" for m in _MONTHS),
     "september|sept|sep",
     "november|nov",
 )
@@ -83,80 +71,32 @@ _NAMES = {name: group.split("|")[0] for group in _SAME_NAME for name in group.sp
 _OUR = re.compile(r"\b(\w{2,})our(s|ed|ing|ful|able|ite|less|hood)?\b")
 _ISE = re.compile(r"\b(\w{3,})(is|ys)(e|es|ed|ing|ation|ations)\b")
 _NOT_OUR = {
-    "four",
-    "hour",
-    "tour",
-    "pour",
-    "your",
-    "sour",
-    "flour",
-    "scour",
-    "detour",
-    "contour",
-    "devour",
-    "velour",
-}
-_COUNTRIES = frozenset(
-    ["afghanistan", "argentina", "australia", "austria", "bangladesh", "belgium", "brazil", "bulgaria", "cambodia", "canada", "chile", "china", "colombia", "croatia", "cuba", "denmark", "egypt", "england", "ethiopia", "finland", "france", "germany", "ghana", "greece", "hungary", "iceland", "india", "indonesia", "iran", "iraq", "ireland", "israel", "italy", "jamaica", "japan", "jordan", "kenya", "kuwait", "laos", "lebanon", "libya", "malaysia", "mali", "malta", "mexico", "mongolia", "morocco", "mozambique", "myanmar", "nepal", "netherlands", "nigeria", "norway", "oman", "pakistan", "panama", "peru", "philippines", "poland", "portugal", "qatar", "romania", "russia", "rwanda", "scotland", "senegal", "serbia", "singapore", "slovakia", "slovenia", "somalia", "spain", "sudan", "sweden", "switzerland", "syria", "taiwan", "tanzania", "thailand", "tunisia", "turkey", "uganda", "uk", "ukraine", "uruguay", "usa", "venezuela", "vietnam", "wales", "yemen", "zambia", "zimbabwe", "new-zealand", "south-korea", "north-korea", "south-africa", "saudi-arabia", "united-states", "united-kingdom", "czech-republic", "costa-rica", "sri-lanka"]
-)
+    "four", "hour", "tour", "pour", "your", "sour", "flour", "scour", "detour", "contour", "devour", "velour",
+}  # fmt: skip
+_COUNTRY_NAMES = """
+afghanistan argentina australia austria bangladesh belgium brazil bulgaria cambodia canada chile china
+colombia croatia cuba denmark egypt england ethiopia finland france germany ghana greece hungary iceland india
+indonesia iran iraq ireland israel italy jamaica japan jordan kenya kuwait laos lebanon libya malaysia mali
+malta mexico mongolia morocco mozambique myanmar nepal netherlands nigeria norway oman pakistan panama peru
+philippines poland portugal qatar romania russia rwanda scotland senegal serbia singapore slovakia slovenia
+somalia spain sudan sweden switzerland syria taiwan tanzania thailand tunisia turkey uganda uk ukraine uruguay
+usa venezuela vietnam wales yemen zambia zimbabwe new-zealand south-korea north-korea south-africa
+saudi-arabia united-states united-kingdom czech-republic costa-rica sri-lanka
+"""
+_COUNTRIES = frozenset(_COUNTRY_NAMES.split())
 # People whose surname alone means them: a full name is accepted for the surname, and the reverse.
-_PEOPLE = {
-    name.rsplit(None, 1)[-1]: name
-    for name in [
-        "george washington",
-        "abraham lincoln",
-        "thomas jefferson",
-        "albert einstein",
-        "isaac newton",
-        "charles darwin",
-        "galileo galilei",
-        "nikola tesla",
-        "thomas edison",
-        "william shakespeare",
-        "leonardo da vinci",
-        "christopher columbus",
-        "louis pasteur",
-        "gregor mendel",
-        "johannes kepler",
-        "nicolaus copernicus",
-        "niels bohr",
-        "ernest rutherford",
-        "alexander fleming",
-        "james watt",
-        "michael faraday",
-        "alessandro volta",
-        "dmitri mendeleev",
-        "blaise pascal",
-        "leonhard euler",
-        "rene descartes",
-        "sigmund freud",
-        "karl marx",
-        "napoleon bonaparte",
-        "winston churchill",
-        "nelson mandela",
-        "mahatma gandhi",
-        "neil armstrong",
-        "yuri gagarin",
-        "wolfgang mozart",
-        "ludwig van beethoven",
-        "vincent van gogh",
-        "pablo picasso",
-        "claude monet",
-        "ferdinand magellan",
-        "antonie van leeuwenhoek",
-        "robert hooke",
-        "stephen hawking",
-        "alan turing",
-        "benjamin franklin",
-        "rosalind franklin",
-        "barack obama",
-        "john adams",
-        "james madison",
-        "andrew jackson",
-        "alexander bell",
-        "johannes gutenberg",
-    ]
-}
+_FULL_NAMES = """
+george washington, abraham lincoln, thomas jefferson, albert einstein, isaac newton, charles darwin, galileo
+galilei, nikola tesla, thomas edison, william shakespeare, leonardo da vinci, christopher columbus, louis
+pasteur, gregor mendel, johannes kepler, nicolaus copernicus, niels bohr, ernest rutherford, alexander
+fleming, james watt, michael faraday, alessandro volta, dmitri mendeleev, blaise pascal, leonhard euler, rene
+descartes, sigmund freud, karl marx, napoleon bonaparte, winston churchill, nelson mandela, mahatma gandhi,
+neil armstrong, yuri gagarin, wolfgang mozart, ludwig van beethoven, vincent van gogh, pablo picasso, claude
+monet, ferdinand magellan, antonie van leeuwenhoek, robert hooke, stephen hawking, alan turing, benjamin
+franklin, rosalind franklin, barack obama, john adams, james madison, andrew jackson, alexander bell, johannes
+gutenberg
+"""
+_PEOPLE = {name.rsplit(None, 1)[-1]: name for name in " ".join(_FULL_NAMES.split()).split(", ")}
 del _PEOPLE["franklin"], _PEOPLE["adams"]  # more than one is meant by these
 
 
@@ -239,20 +179,12 @@ _SURE = re.compile(
 )
 
 
+_NOT_POLAR = {"y", "n", "t", "f", "right", "negative", "affirmative", "wrong", "yeah", "nope"}
+
+
 def is_polar(text: str) -> bool:
     """Whether a gold answer is a yes or a no."""
-    return normal(text) in (_YES | _NO) - {
-        "y",
-        "n",
-        "t",
-        "f",
-        "right",
-        "negative",
-        "affirmative",
-        "wrong",
-        "yeah",
-        "nope",
-    }
+    return normal(text) in (_YES | _NO) - _NOT_POLAR
 
 
 _TURN = re.compile(r"^(?:(?:but|and|or|actually|well|although|however|then|also|maybe|rather) )+")

@@ -177,9 +177,11 @@ def tokenize(text: str, limit: int = MAX_TOKENS_READ) -> list[Token]:
     return tokens
 
 
-_OPENING = frozenset(
-    ["let", "and", "so", "then", "or", "that", "when", "if", "thus", "hence", "get", "gives", "where", "for", "since", "therefore", "as", "because", "have", "given", "find", "means", "us", "with", "assume", "suppose", "but", "solve", "value"]
-)
+_OPENING_WORDS = """
+let and so then or that when if thus hence get gives where for since therefore as because have given find
+means us with assume suppose but solve value
+"""
+_OPENING = frozenset(_OPENING_WORDS.split())
 
 
 def _letter(raw: str, start: int, end: int) -> Token:
@@ -205,9 +207,12 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
         if token.text == "a" and not (before in (OP, OPEN, REL, MARK) and after in (OP, CLOSE, REL)):
             continue
         glued = before in (NUM, CLOSE) and tokens[i - 1].end == token.start
-        if glued and after == REL and not find_units(token.text):
-            found.add(token.text)  # `7k = 21`
-        elif (token.text in "xyz" and before in (NUM, CLOSE) and tokens[i - 1].end == token.start and after in (OP, REL)) or (before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and (after in (OP, REL, CLOSE, MARK))) or (after == REL and (before in (MARK, OPEN) or (i and tokens[i - 1].text.lower() in _OPENING))):
+        coefficient = (
+            glued and after in (OP, REL) and (token.text in "xyz" or (after == REL and not find_units(token.text)))
+        )
+        operand = before in (OP, REL, OPEN) and tokens[i - 1].text != "/" and after in (OP, REL, CLOSE, MARK)
+        defined = after == REL and (before in (MARK, OPEN) or (i > 0 and tokens[i - 1].text.lower() in _OPENING))
+        if coefficient or operand or defined:  # `7k = 21`, `2 + n`, `let x = 3`
             found.add(token.text)
     return found
 
@@ -215,9 +220,9 @@ def unknowns(tokens: Sequence[Token]) -> set[str]:
 def mark_unknowns(tokens: list[Token], letters: set[str]) -> None:
     """Sign the words that are letters of algebra; `C2` glued to a number (`4C2`) is not computed."""
     for i, token in enumerate(tokens):
-        if token.kind == OP and token.sign in letters and i and tokens[i - 1].end == token.start:
-            if i + 1 < len(tokens) and tokens[i + 1].start == token.end:
-                tokens[i] = token._replace(kind=ODD)  # `4x(3)` where x is an unknown elsewhere
+        product = token.kind == OP and token.sign in letters and 0 < i < len(tokens) - 1
+        if product and tokens[i - 1].end == token.start and tokens[i + 1].start == token.end:
+            tokens[i] = token._replace(kind=ODD)  # `4x(3)` where x is an unknown elsewhere
         if token.kind != WORD or token.sign == VAR:
             continue
         text = token.text

@@ -67,6 +67,8 @@ def identity(tokens: Sequence[Token], link: Link, name: str) -> tuple[bool, str]
     sides = (link.left, link.right)
     if link.relation != "=" or link.name is not None or link.left.tail != link.left.hi or any(s.soft for s in sides):
         return None
+    if any(t.sign in ("⌊", "⌈") for s in sides for t in tokens[s.lo : s.hi]):
+        return None
     values = []
     for x in (0, 1, 2, 3):
         left, right = (evaluate(expression(tokens, s, {name: x}), {name: x}) for s in sides)
