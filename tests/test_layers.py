@@ -48,7 +48,7 @@ LONGER = {
     "verify/phrases.py:_in_digits": 68,
     "verify/tokens.py:tokenize": 88,
 }
-TOTAL = 35_300  # lines of the package; may only shrink
+TOTAL = 34_450  # lines of the package; may only shrink
 MEGABYTES = 6
 VAGUE = {"util", "utils", "common", "helper", "helpers", "manager", "base", "misc"}
 KWARGS = {"train/timing.py:_listen"}  # functions that a library calls with arguments by name
