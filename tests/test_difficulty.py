@@ -31,9 +31,9 @@ def draws(
     tasks: dict[str, list[Task]],
     shares: dict[str, float] | None = None,
     seed: int = 0,
-    how: Any = "difficulty",
+    mode: Any = "difficulty",
 ) -> Draws:
-    return Draws(tasks, shares or {name: 1.0 for name in tasks}, 8, 8, seed, how)
+    return Draws(tasks, shares or {name: 1.0 for name in tasks}, 8, 8, seed, mode)
 
 
 def play(d: Draws, rate: Callable[[Task], float], steps: int, start: int = 0) -> list[list[Task]]:

@@ -79,7 +79,7 @@ REFUSED = [
     ("name: x\nkind: pretrain\ndata: {}", "the section pretrain is missing"),
     (MINIMAL + "grop: {}", "unknown key 'grop'; did you mean 'grpo'?"),
     (MINIMAL + "grpo: {stpes: 4}", "unknown key 'grpo.stpes'; did you mean 'steps'?"),
-    (MINIMAL + "grpo: {zzz: 4}", "unknown key 'grpo.zzz'; known keys: beta, "),
+    (MINIMAL + "grpo: {zzz: 4}", "unknown key 'grpo.zzz'; known keys: advantage, beta, "),
     ("name: x\ndata: {worked: {trian: 5}}", "unknown key 'data.worked.trian'; did you mean 'train'?"),
     ("name: x\ndata: {wroked: {}}", "unknown key 'data.wroked'; did you mean 'worked'?"),
     (MINIMAL + "model: {lora: {ranks: 4}}", "unknown key 'model.lora.ranks'; did you mean 'rank'?"),
