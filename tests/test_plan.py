@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from everystep.core import sizes
 from everystep.core.recipe import Data, Grpo, Recipe, Sft, WorkedSource, load, validate
 from everystep.core.run import Run
 from everystep.forecast.devices import DEVICES, EFFICIENCY, FRACTION, Device, device
@@ -193,7 +192,6 @@ def test_a_prompt_is_computed_once_where_training_does_so() -> None:
     for prompts, micro, group, chips in ((8, None, 4, 8), (8, 2, 8, 8), (16, 4, 4, 2), (6, 3, 2, 3)):
         how = Grpo(prompts=prompts, micro_prompts=micro, group=group)
         assert sharing(recipe(grpo=how), chips) == grpo.rows_with_one_prompt(how, chips)
-    assert [sizes.padded(n) for n in range(1, 300)] == [grpo._bucket(n) for n in range(1, 300)]
 
 
 # Memory, by hand

@@ -89,8 +89,8 @@ def steps_of(recipe: Recipe, chips: int) -> list[Step]:
         what += ", prompts computed once"
     if config.beta:
         out.append(Step("reference", "grpo", {"kind": "reference", **size}, what))
-    # Tunix wraps GRPO's optimizer in one that accumulates, also over one micro-batch.
-    out.append(Step("grpo update", "grpo", {"kind": "grpo", **size, "accumulate": 2}, what))
+    several = config.prompts // micro(recipe) > 1  # then a mean of gradients is held beside
+    out.append(Step("grpo update", "grpo", {"kind": "grpo", **size, "accumulate": 2 if several else None}, what))
     out += _decoding("evaluate", recipe.evaluate.batch, 1, length, recipe.evaluate.max_tokens, greedy=True)
     return out
 

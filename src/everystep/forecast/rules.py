@@ -412,7 +412,7 @@ def disk(m: Storage, recipe: Recipe, counts: Mapping[str, int], sft_steps: int) 
     adapter = m.values * m.itemsize
     masters = 12 * m.values  # float32 masters and two moments
     files = {
-        "sft": (adapter + masters + (4 * m.values if recipe.sft.accumulate > 1 else 0), sft_steps),
+        "sft": (adapter + masters, sft_steps),
         "grpo": (2 * adapter + masters, config.steps),  # the best on dev is in it
     }
     parts = {

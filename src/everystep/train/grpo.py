@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from everystep.core.recipe import Grpo
+from everystep.core.sizes import padded
 from everystep.core.trace import prompt
 from everystep.core.types import Graded, Score, Stop
 from everystep.data.difficulty import Draws
@@ -32,8 +33,6 @@ from everystep.train.rollouts import ROLLOUTS
 from everystep.train.stage_session import StageSession
 from everystep.train.step import Trainer
 from everystep.train.timing import PhaseTimer
-
-_BUCKET = 32  # completions are padded to multiples of this, so that few shapes are compiled
 
 OnStep = Callable[[int, dict[str, float], list[Graded], list[Score]], None]
 
@@ -111,7 +110,7 @@ def policy_batch(
     rows = [row for i in order for row in groups.rows[i]]
     prompts = [tokenizer.encode_prompt(prompt(groups.tasks[i], instruction).text) for i in order]
     lengths = np.array([len(r.tokens) for r in rows])
-    completions = np.full((len(rows), _bucket(lengths.max())), pad, np.int32)
+    completions = np.full((len(rows), padded(lengths.max())), pad, np.int32)
     sampled = np.zeros(completions.shape, np.float32)
     for i, row in enumerate(rows):
         completions[i, : len(row.tokens)], sampled[i, : len(row.tokens)] = row.tokens, row.logprobs
@@ -140,7 +139,7 @@ def split(batch: PolicyBatch, config: Grpo, workers: Workers) -> Iterator[list[P
         parts = []
         for part in workers.parts(size, units=size // batch.group):
             at = slice(start + part.start, start + part.stop)
-            last = _bucket((batch.share[at] > 0).sum(axis=1).max())
+            last = padded(int((batch.share[at] > 0).sum(axis=1).max()))
             cut = {
                 name: getattr(batch, name)[at] if name in ("prompts", "advantages") else getattr(batch, name)[at, :last]
                 for name in PolicyBatch.__dataclass_fields__
@@ -190,7 +189,3 @@ def judged(graded: Sequence[Graded], scores: Sequence[Score]) -> dict[str, float
 def _mean(values: Sequence[float | None]) -> float:
     known = [v for v in values if v is not None]
     return float(np.mean(known)) if known else math.nan
-
-
-def _bucket(length: Any) -> int:
-    return -(-int(length) // _BUCKET) * _BUCKET
