@@ -117,10 +117,15 @@ def is_prefixed(tokens: Sequence[Token], left: Side, right: Side, value: Number,
     inside = {t.text.lower() for t in tokens[left.lo : left.hi] if t.kind == WORD} | set(_words_after(tokens, left.hi))
     unit = tokens[right.hi].text if right.hi < len(tokens) and tokens[right.hi].kind == WORD else ""
     scaled = any(u.name.startswith(tuple(PREFIXES)) for u in find_units(unit))
-    if unit.lower() in inside or not (scaled or (inside and (unit or right.operators))):
+    said = [t.text for t in tokens[left.lo : left.hi + 1] if t.kind == WORD] + [unit]
+    # A unit of the table, or what is written like the symbol of one: `MN`, `Wb`, `см`.
+    measured = bool(inside) and any(find_units(w) or not w.isascii() or w != w.lower() for w in said if w)
+    if unit.lower() in inside or not (scaled or (measured and (unit or right.operators))):
         return False
+    # One place is a slip with a zero, unless the left side has a unit of its own: `5 * 9 = 450 cm`.
     power = len(str(ratio.numerator)) - len(str(ratio.denominator))
-    return any(abs(ratio / Fraction(10) ** k - 1) <= Fraction(1, 100) for k in (power - 1, power, power + 1) if k)
+    powers = [k for k in (power - 1, power, power + 1) if abs(k) > (0 if measured else 1)]
+    return any(abs(ratio / Fraction(10) ** k - 1) <= Fraction(1, 100) for k in powers)
 
 
 def is_misread(tokens: Sequence[Token], link: Link) -> bool:
