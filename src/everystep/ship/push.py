@@ -7,7 +7,6 @@ error only what the server said is repeated, without the token.
 import hashlib
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -137,8 +136,9 @@ def _hub(bundle: Bundle, name: str, public: bool, license_name: str | None) -> N
     if not sys.stderr.isatty():
         disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of every attempt
+    secret = get_token()
     try:
-        api = HfApi(token=get_token())
+        api = HfApi(token=secret)
         api.create_repo(name, private=not public, exist_ok=True)
         there = api.model_info(name)
         _same_sight(public, bool(there.private))
@@ -148,10 +148,10 @@ def _hub(bundle: Bundle, name: str, public: bool, license_name: str | None) -> N
         additions = [CommitOperationAdd(file, bundle.folder / file) for file in bundle.files]
         api.create_commit(name, additions, commit_message=bundle.title)
     except HfHubHTTPError as error:
-        raise _refused(error.response.status_code, error.server_message, _HUB_TOKEN) from None
+        raise _refused(error.response.status_code, error.server_message, _HUB_TOKEN, secret) from None
     except ValueError as error:
         if str(error).startswith(("Invalid metadata in README.md", "LFS batch API")):
-            raise PushError(f"the hub does not take it{_quoted(str(error))}") from None
+            raise PushError(f"the hub does not take it{_quoted(str(error), secret)}") from None
         raise
     except OfflineModeIsEnabled:
         raise PushError("HF_HUB_OFFLINE is set; unset it") from None
@@ -189,6 +189,7 @@ def _kaggle(bundle: Bundle, name: str, public: bool, license_name: str | None) -
     import kagglehub
     import requests
     from kagglehub.clients import build_kaggle_client
+    from kagglehub.config import get_kaggle_credentials
     from kagglehub.exceptions import BackendError, CredentialError, UnauthenticatedError
     from kagglehub.gcs_upload import MAX_FILES_TO_UPLOAD
     from kagglesdk.models.types.model_api_service import ApiGetModelRequest
@@ -198,6 +199,8 @@ def _kaggle(bundle: Bundle, name: str, public: bool, license_name: str | None) -
             f"has {len(bundle.files)} files; Kaggle's client packs more than {MAX_FILES_TO_UPLOAD} into one "
             "archive, which nothing loads: export with a larger --shard"
         )
+    held: Any = get_kaggle_credentials()
+    secrets = (held.key, held.api_key)
     licence = license_name or ("Gemma" if bundle.gemma else "Apache 2.0")
     asked = ApiGetModelRequest()
     asked.owner_slug, asked.model_slug = name.split("/")[:2]
@@ -220,11 +223,11 @@ def _kaggle(bundle: Bundle, name: str, public: bool, license_name: str | None) -
     except (UnauthenticatedError, CredentialError):
         raise _refused(401, None, _KAGGLE_TOKEN) from None
     except BackendError as error:
-        raise PushError(f"Kaggle refuses it{_quoted(str(error))}; is the licence one of Kaggle's?") from None
+        raise PushError(f"Kaggle refuses it{_quoted(str(error), *secrets)}; is the licence one of Kaggle's?") from None
     except requests.HTTPError as error:
         answer: Any = error.response
         said = answer.json().get("message") if answer.content[:1] == b"{" else None
-        raise _refused(answer.status_code, said, _KAGGLE_TOKEN) from None
+        raise _refused(answer.status_code, said, _KAGGLE_TOKEN, *secrets) from None
     except (requests.RequestException, OSError) as error:
         raise PushError(f"the connection failed ({type(error).__name__}); no version was made of it") from None
     finally:
@@ -245,16 +248,15 @@ def _same_sight(public: bool, private: bool) -> None:
         raise PushError(f"is there already, or would be made, and is {is_}; give {ask} or another name")
 
 
-def _refused(status: int, said: str | None, token: str) -> PushError:
+def _refused(status: int, said: str | None, token: str, *secrets: str | None) -> PushError:
     line = _STATUS.get(status, f"the server answered with status {status}{{said}}; try again later")
-    return PushError(line.format(said=_quoted(said), token=token))
+    return PushError(line.format(said=_quoted(said, *secrets), token=token))
 
 
-def _quoted(said: str | None) -> str:
-    """What a server said, as one short line in parentheses, without what looks like a token."""
-    secrets = [v for k, v in os.environ.items() if v and k.endswith(("TOKEN", "KEY"))]
-    for secret in secrets if said else ():
-        said = (said or "").replace(secret, "…")
+def _quoted(said: str | None, *secrets: str | None) -> str:
+    """What a server said, as one short line in parentheses, without the secrets; "" where it said nothing."""
+    for secret in secrets:
+        said = said and said.replace(secret or "\0", "…")
     return f" ({' '.join(said.split())[:200]})" if said and said.strip() else ""
 
 
